@@ -1,0 +1,123 @@
+//! The configuration file of a private server.
+//!
+//! A file and not arguments, because everybody on the machine can read the arguments of a process.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+
+use super::Options;
+
+/// Everything a server is told.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) folder: PathBuf,
+    pub(super) socket: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) port: u16,
+    pub(super) password: Option<String>,
+    pub(super) options: Options,
+}
+
+impl Config {
+    /// The address for clients.
+    pub(super) fn url(&self) -> String {
+        let user =
+            self.password.as_ref().map_or_else(String::new, |password| format!(":{password}@"));
+        format!("redis://{user}127.0.0.1:{}/0", self.port)
+    }
+
+    /// The text of the file.
+    pub(super) fn text(&self) -> String {
+        let append_only = if self.options.append_only { "yes" } else { "no" };
+        let mut text = format!(
+            "bind 127.0.0.1\nport {}\nunixsocketperm 700\ndaemonize no\nsave \"\"\n\
+             appendonly {append_only}\nappendfsync everysec\nloglevel notice\n",
+            self.port,
+        );
+        let paths = [("unixsocket", &self.socket), ("dir", &self.folder), ("logfile", &self.log)];
+        for (directive, path) in paths {
+            writeln!(text, "{directive} {}", quoted(path.as_os_str())).ok();
+        }
+        if let Some(password) = &self.password {
+            writeln!(text, "requirepass {}", quoted(OsStr::new(password))).ok();
+        }
+        text
+    }
+}
+
+/// Writes a file that only its owner can read, as a whole or not at all.
+pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    io::Write::write_all(&mut options.open(&unfinished)?, text.as_bytes())?;
+    fs::rename(unfinished, path)
+}
+
+/// A value in double quotes, as Redis reads them, whatever bytes it has.
+fn quoted(value: &OsStr) -> String {
+    let mut text = String::from("\"");
+    for &byte in value.as_bytes() {
+        match byte {
+            b'"' | b'\\' => write!(text, "\\{}", char::from(byte)).ok(),
+            b' '..=b'~' => write!(text, "{}", char::from(byte)).ok(),
+            _ => write!(text, "\\x{byte:02x}").ok(),
+        };
+    }
+    text.push('"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(password: Option<&str>) -> Config {
+        Config {
+            folder: "/a folder".into(),
+            socket: "/a folder/redis.sock".into(),
+            log: "/a folder/redis.log".into(),
+            port: 7001,
+            password: password.map(str::to_owned),
+            options: Options { append_only: true },
+        }
+    }
+
+    #[test]
+    fn the_file_names_every_decision() {
+        let text = config(Some("secret")).text();
+        for line in [
+            "bind 127.0.0.1",
+            "port 7001",
+            "appendonly yes",
+            "appendfsync everysec",
+            "save \"\"",
+            "unixsocket \"/a folder/redis.sock\"",
+            "dir \"/a folder\"",
+            "requirepass \"secret\"",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+        assert!(!config(None).text().contains("requirepass"));
+    }
+
+    #[test]
+    fn the_url_has_the_password_if_there_is_one() {
+        assert_eq!(config(Some("secret")).url(), "redis://:secret@127.0.0.1:7001/0");
+        assert_eq!(config(None).url(), "redis://127.0.0.1:7001/0");
+    }
+
+    #[test]
+    fn odd_bytes_are_quoted() {
+        assert_eq!(
+            quoted(OsStr::from_bytes(b"a \"b\" \\ \xc3\xa9\n")),
+            r#""a \"b\" \\ \xc3\xa9\x0a""#
+        );
+    }
+}

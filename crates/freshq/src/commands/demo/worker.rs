@@ -1,0 +1,143 @@
+//! The worker, as a user would start it: this same program, `worker --reload`.
+
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use super::DemoError;
+use super::screen::Screen;
+
+/// How it is started, except for what is different on each machine.
+pub(super) const ARGUMENTS: &[&str] = &["worker", "--reload", "--watch", "casestrainer", "default"];
+
+/// A warm stop waits for the running job; the jobs here take less than a second.
+const STOP_SECONDS_MAX: u64 = 20;
+/// Between two looks whether it has ended.
+const LOOK_AGAIN_MS: u64 = 5;
+/// Its last lines, for the message when it ends unasked.
+const QUOTED_LINES_MAX: usize = 8;
+/// Of what it printed, this much is kept.
+const KEPT_LINES_MAX: usize = 10_000;
+
+/// The running worker. Dropping it stops it.
+#[derive(Debug)]
+pub(super) struct Worker {
+    child: Child,
+    /// What it printed so far. The thread that reads it writes here.
+    printed: Arc<Mutex<Vec<String>>>,
+    /// Disconnected when there is no more to read.
+    reading: Receiver<()>,
+}
+
+impl Worker {
+    pub(super) fn start(
+        python: &Path,
+        folder: &Path,
+        url: &str,
+        screen: &Arc<Screen>,
+    ) -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(ARGUMENTS).arg("--python").arg(python).current_dir(folder);
+        // What this user has set for workers of their own is not meant for this one.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            let ours = name.starts_with("FRESHQ_") || name.starts_with("RQ_");
+            if name != "FRESHQ_CACHE_DIR" && (ours || name == "PYTHONPATH") {
+                command.env_remove(&*name);
+            }
+        }
+        // Not an option: the list of processes would show the password.
+        command.env("RQ_REDIS_URL", url);
+        // A group of its own: Ctrl-C is for the demo, which then stops everything in order.
+        command.process_group(0);
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        let child = command.spawn()?;
+        let printed = Arc::new(Mutex::new(Vec::new()));
+        let (alive, reading) = channel();
+        let (screen, lines) = (screen.clone(), printed.clone());
+        thread::spawn(move || {
+            read(reader, &screen, &lines);
+            drop(alive);
+        });
+        Ok(Self { child, printed, reading })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Fails if it has ended.
+    pub(super) fn check(&mut self) -> Result<(), DemoError> {
+        let Some(status) = self.child.try_wait()? else {
+            return Ok(());
+        };
+        // Its last words may still be on their way.
+        self.reading.recv_timeout(Duration::from_millis(500)).ok();
+        let lines = self.printed_lines();
+        let last = &lines[lines.len().saturating_sub(QUOTED_LINES_MAX)..];
+        Err(DemoError::WorkerEnded { status, said: last.join("\n    ") })
+    }
+
+    /// How many lines it has printed, to tell what came later.
+    pub(super) fn printed_count(&self) -> usize {
+        self.printed_lines().len()
+    }
+
+    /// The first line after so many in which a text occurs.
+    pub(super) fn printed_since(&self, count: usize, text: &str) -> Option<String> {
+        self.printed_lines().into_iter().skip(count).find(|line| line.contains(text))
+    }
+
+    /// Asks it to end, as `kill` would, and insists after a while.
+    pub(super) fn stop(&mut self) -> io::Result<ExitStatus> {
+        let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) else {
+            return self.child.wait();
+        };
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(status);
+        }
+        kill_process(pid, Signal::TERM)?;
+        let deadline = Instant::now() + Duration::from_secs(STOP_SECONDS_MAX);
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                self.reading.recv_timeout(Duration::from_millis(500)).ok();
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(LOOK_AGAIN_MS));
+        }
+        kill_process_group(pid, Signal::KILL)?;
+        self.child.wait()
+    }
+
+    fn printed_lines(&self) -> Vec<String> {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop().ok();
+    }
+}
+
+fn read(reader: io::PipeReader, screen: &Screen, printed: &Mutex<Vec<String>>) {
+    for line in BufReader::new(reader).split(b'\n') {
+        let Ok(line) = line else {
+            return;
+        };
+        let line = String::from_utf8_lossy(&line).into_owned();
+        screen.worker(&line);
+        let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+        if printed.len() < KEPT_LINES_MAX {
+            printed.push(line);
+        }
+    }
+}

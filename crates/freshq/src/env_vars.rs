@@ -1,0 +1,36 @@
+//! Every environment variable that freshq reads, and the only place that reads one.
+
+use std::ffi::OsString;
+
+/// URL of Redis (RQ's name for it; before [`REDIS_URL`]).
+pub(crate) const RQ_REDIS_URL: &str = "RQ_REDIS_URL";
+/// URL of Redis.
+pub(crate) const REDIS_URL: &str = "REDIS_URL";
+/// Queue to work on when none is named.
+pub(crate) const RQ_QUEUE_NAME: &str = "RQ_QUEUE_NAME";
+/// Prefix of all keys (RQ's).
+pub(crate) const RQ_KEY_PREFIX: &str = "RQ_KEY_PREFIX";
+/// Whether to reload.
+pub(crate) const FRESHQ_RELOAD: &str = "FRESHQ_RELOAD";
+/// Whether to reload, as the hand-made scripts call it.
+pub(crate) const RQ_WORKER_AUTORELOAD: &str = "RQ_WORKER_AUTORELOAD";
+/// Root of the active virtual environment.
+pub(crate) const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
+/// Set: no colours.
+pub(crate) const NO_COLOR: &str = "NO_COLOR";
+
+/// The value of a variable; an empty one counts as unset.
+pub(crate) fn get(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The value of a variable as text.
+pub(crate) fn text(name: &str) -> Option<String> {
+    get(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// Whether a variable says yes; none if it is unset.
+pub(crate) fn flag(name: &str) -> Option<bool> {
+    let value = text(name)?;
+    Some(!matches!(value.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off"))
+}

@@ -1,0 +1,74 @@
+//! What can go wrong before or instead of working: what happened, to what, and what to do.
+
+use std::path::PathBuf;
+
+use embedded::redis::{FindError, StartError as RedisStartError};
+use rq::{ConnectError, RegisterError};
+use supervisor::StartError;
+use supervisor::forkserver::interpreter::InterpreterError;
+
+use crate::commands::demo::DemoError;
+use crate::exit;
+
+/// An error that ends the command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the queues are suspended; `rq resume` lets workers start again")]
+    Suspended,
+    #[error(transparent)]
+    Register(RegisterError),
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    #[error("{0}")]
+    Python(String),
+    #[error("the folder {} cannot be used: {reason}", path.display())]
+    Folder { path: PathBuf, reason: String },
+    #[error("reloading would watch {}, which is too much; name your code's folder with --watch", path.display())]
+    WatchesTooMuch { path: PathBuf },
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the code is broken and no job may run; mend it and start again")]
+    Broken,
+    #[error("{0}")]
+    EmbeddedFind(#[from] FindError),
+    #[error("{0}")]
+    EmbeddedStart(#[from] RedisStartError),
+    #[error("{name} has ended, and the worker with it; its log is in {}", folder.display())]
+    EmbeddedEnded { name: String, folder: PathBuf },
+    #[error("no embedded Redis runs for {}; start one with `freshq worker -u embedded`", .0.display())]
+    NoEmbedded(PathBuf),
+    #[error("cannot {what}: {error}")]
+    Io { what: &'static str, error: std::io::Error },
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+}
+
+impl Error {
+    /// The documented exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Connect(_) | Self::Suspended | Self::Register(_) => exit::FAILURE,
+            Self::Interpreter(_) | Self::Python(_) => exit::PYTHON,
+            Self::Folder { .. } | Self::WatchesTooMuch { .. } => exit::WATCH,
+            Self::Start(StartError::Watch(_) | StartError::Glob(_)) => exit::WATCH,
+            Self::Start(StartError::Io { .. }) | Self::Io { .. } | Self::Demo(_) => exit::FAILURE,
+            Self::Broken => exit::BROKEN,
+            Self::EmbeddedFind(_) | Self::EmbeddedStart(_) | Self::EmbeddedEnded { .. } => {
+                exit::EMBEDDED
+            }
+            Self::NoEmbedded(_) => exit::FAILURE,
+        }
+    }
+
+    /// What to do about it, where that is not plain from the message.
+    pub(crate) fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Connect(_) => Some("is Redis running, and is the URL right (-u, REDIS_URL)? `-u embedded` starts a private one"),
+            Self::Register(_) => Some("choose another name (-n), or leave it out for a random one"),
+            Self::Interpreter(_) => Some("install rq into one of them (`python -m pip install rq`), or name another with --python"),
+            _ => None,
+        }
+    }
+}

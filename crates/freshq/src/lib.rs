@@ -1,0 +1,40 @@
+//! The command line of freshq: parse, resolve, dispatch.
+//!
+//! * `args.rs` is what the user typed, `settings.rs` what follows from it (and from the
+//!   environment), `commands/` acts on that and never sees a flag.
+//! * An error becomes a message and an exit code here, and nowhere else.
+//! * Front ends (`console.rs`) read events; they decide nothing.
+
+mod args;
+mod commands;
+mod console;
+mod env_vars;
+mod error;
+pub mod exit;
+mod python;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::console::Printer;
+
+/// Runs the command that the arguments name.
+pub fn run() -> ExitCode {
+    // clap prints its own usage errors and ends with exit::USAGE.
+    let args = Args::parse();
+    let result = match args.command {
+        Command::Worker(worker) => commands::worker::run(*worker),
+        Command::Demo(demo) => commands::demo::run_command(&demo),
+        Command::Url => commands::url::run(),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            Printer::stderr().error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

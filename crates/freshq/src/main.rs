@@ -1,0 +1,5 @@
+//! The `freshq` command.
+
+fn main() -> std::process::ExitCode {
+    freshq::run()
+}

@@ -1,0 +1,62 @@
+"""The real rq client, for the tests: evaluates expressions, one JSON line each way."""
+
+import json
+import sys
+import time
+
+from redis import Redis
+from rq import Queue, Retry, Worker  # noqa: F401  names for the expressions
+from rq.job import Job
+from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry  # noqa: F401
+
+WAIT_SECONDS_MAX = 60
+
+r = Redis.from_url(sys.argv[1])
+
+
+def queue(name="default"):
+    return Queue(name, connection=r)
+
+
+def enqueue(func, *args, queue_name="default", **options):
+    return queue(queue_name).enqueue(func, *args, **options).id
+
+
+def job(job_id):
+    return Job.fetch(job_id, connection=r)
+
+
+def status(job_id):
+    return job(job_id).get_status().value
+
+
+def end(job_id):
+    """Waits for the end of a job; its status and its value, or the last line of its traceback."""
+    until = time.monotonic() + WAIT_SECONDS_MAX
+    while status(job_id) not in ("finished", "failed"):
+        if until < time.monotonic():
+            return ["still " + status(job_id), None]
+        time.sleep(0.002)
+    result = job(job_id).latest_result()
+    text = (result.exc_string or "").strip().splitlines()
+    return [status(job_id), text[-1] if text else result.return_value]
+
+
+def run(func, *args, **options):
+    return end(enqueue(func, *args, **options))
+
+
+def keys():
+    return sorted(key.decode() for key in r.keys("*"))
+
+
+def text(value):
+    return value.decode() if isinstance(value, bytes) else value
+
+
+for line in sys.stdin:
+    try:
+        answer = {"ok": eval(json.loads(line))}
+    except Exception as error:
+        answer = {"error": repr(error)}
+    print(json.dumps(answer, default=str), flush=True)

@@ -1,0 +1,371 @@
+//! One attempt at one job: start, heartbeat, finish, or release.
+//!
+//! Each is one script, one atomic step. `start` and `finish` are idempotent by execution id,
+//! so that a caller whose answer was lost sends the same request again.
+
+use std::io::Write as _;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use redis::{ErrorKind, RedisError, Script, Value};
+use serde_json::{Value as Json, json};
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::job::JobHash;
+use crate::names::{ExecutionId, JobId, QueueName, WorkerName};
+use crate::scripts::script;
+use crate::timestamp::Timestamp;
+use crate::worker::{WORKER_KEY_MARGIN, WorkerBirth, WorkerState};
+
+static RUN: LazyLock<Script> = LazyLock::new(|| script!("start", "dependents", "finish", "run"));
+static BEGIN: LazyLock<Script> = LazyLock::new(|| script!("begin"));
+static RELEASE: LazyLock<Script> = LazyLock::new(|| script!("release"));
+
+/// Asks for a job.
+#[derive(Clone, Debug)]
+pub struct StartRequest {
+    /// The worker that will run it.
+    pub worker: WorkerName,
+    /// Where to look, in order.
+    pub queues: Vec<QueueName>,
+    /// Id of the execution, chosen by the caller; the same id again returns the same job.
+    pub execution: ExecutionId,
+    /// Now.
+    pub now: Timestamp,
+    /// Time between two heartbeats of a running job.
+    pub monitoring_interval: Duration,
+    /// How long an idle worker counts as alive without a heartbeat.
+    pub worker_ttl: Duration,
+}
+
+/// The answer to a [`StartRequest`].
+#[derive(Clone, Debug)]
+pub enum StartReply {
+    /// A job was taken and registered as started.
+    Job(Box<Started>),
+    /// There is none.
+    Empty,
+    /// Workers are suspended.
+    Suspended,
+}
+
+/// A job that was taken. It must be finished or released.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// Its id.
+    pub job: JobId,
+    /// The worker that took it.
+    pub worker: WorkerName,
+    /// The queue it was taken from.
+    pub queue: QueueName,
+    /// This attempt.
+    pub execution: ExecutionId,
+    /// When it was taken.
+    pub started_at: Timestamp,
+    /// Its fields, as they were before.
+    pub hash: JobHash,
+    /// What was left of the time to live of its record.
+    pub ttl_left: Option<Duration>,
+}
+
+/// The end of an execution.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// The worker that ran it.
+    pub worker: WorkerName,
+    /// The job.
+    pub job: JobId,
+    /// The queue it was taken from.
+    pub queue: QueueName,
+    /// The attempt.
+    pub execution: ExecutionId,
+    /// When the job's function was called.
+    pub started_at: Timestamp,
+    /// When it returned or raised.
+    pub ended_at: Timestamp,
+    /// How it ended.
+    pub ending: Ending,
+    /// How long results are kept of jobs that do not say, in seconds; -1 is for ever.
+    pub default_result_ttl: i64,
+    /// Serialized meta, written only when the job is put back.
+    pub meta: Option<Vec<u8>>,
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// It returned.
+    Finished {
+        /// The serialized value; none for Python's `None`.
+        value: Option<Vec<u8>>,
+    },
+    /// It raised, or could not be run.
+    Failed {
+        /// The traceback, or the reason.
+        exc_text: String,
+    },
+}
+
+/// The answer to a [`Finish`].
+#[derive(Clone, Debug)]
+pub struct FinishReply {
+    /// What became of the job.
+    pub how: Finished,
+    /// The next job, if one was asked for.
+    pub next: Option<StartReply>,
+}
+
+/// What became of a job at the end of an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// It is finished.
+    Finished,
+    /// It has failed for good.
+    Failed,
+    /// It is back on its queue.
+    Retried {
+        /// Retries left.
+        left: i64,
+    },
+    /// It will be back on its queue.
+    RetryScheduled {
+        /// Retries left.
+        left: i64,
+        /// When, in Unix seconds.
+        at: i64,
+    },
+    /// This execution had been finished before; its answer was lost.
+    Already,
+    /// The job was deleted while it ran.
+    Gone,
+}
+
+/// The answer to a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// The job is back at the front of its queue.
+    Done,
+    /// The worker no longer holds this execution.
+    NotMine,
+}
+
+impl Client {
+    /// Takes the first job of the first queue that has one.
+    pub async fn start(&self, request: &StartRequest) -> Result<StartReply, Error> {
+        let start = self.start_json(request);
+        let args: [&[u8]; 6] = [start.as_bytes(), b"", b"", b"", b"", b""];
+        let reply = self.run(&RUN, &self.start_keys(request), &args).await?;
+        let (_, started) = pair(reply)?;
+        start_reply(started, request)
+    }
+
+    /// Ends one execution and, when `next` is given, starts another in the same step.
+    pub async fn finish(
+        &self,
+        finish: &Finish,
+        next: Option<&StartRequest>,
+    ) -> Result<FinishReply, Error> {
+        let request = self.finish_json(finish);
+        let start = next.map(|next| self.start_json(next)).unwrap_or_default();
+        let keys = next.map_or_else(|| vec![self.keys().worker(&finish.worker)], |n| self.start_keys(n));
+        let (value, trace) = match &finish.ending {
+            Ending::Finished { value } => {
+                (value.as_ref().map(|value| BASE64.encode(value)).unwrap_or_default(), String::new())
+            }
+            Ending::Failed { exc_text } => (String::new(), BASE64.encode(deflated(exc_text))),
+        };
+        let args: [&[u8]; 6] = [
+            start.as_bytes(),
+            request.as_bytes(),
+            value.as_bytes(),
+            trace.as_bytes(),
+            finish.meta.as_deref().unwrap_or_default(),
+            finish.job.as_bytes(),
+        ];
+        let reply = self.run(&RUN, &keys, &args).await?;
+        let (ended, started) = pair(reply)?;
+        let next = next.map(|next| start_reply(started, next)).transpose()?;
+        Ok(FinishReply { how: finished(ended)?, next })
+    }
+
+    /// Undoes a start: the job is again what it was, at the front of its queue.
+    pub async fn release(
+        &self,
+        worker: &WorkerName,
+        started: &Started,
+        now: Timestamp,
+    ) -> Result<Released, Error> {
+        let request = json!({
+            "prefix": self.keys().prefix(),
+            "worker": worker.as_str(),
+            "execution": started.execution.as_str(),
+            "queue": started.queue.as_str(),
+            "now": now.text(),
+        });
+        let keys = [self.keys().worker(worker), self.keys().queue(&started.queue)];
+        let args = [request.to_string().into_bytes(), started.job.as_bytes().to_vec()];
+        let reply = self.run(&RELEASE, &keys, &[&args[0], &args[1]]).await?;
+        Ok(if reply == Value::Int(1) { Released::Done } else { Released::NotMine })
+    }
+
+    /// Renews the time of the start, when the job begins after a wait.
+    pub async fn begin(&self, started: &Started, now: Timestamp) -> Result<(), Error> {
+        let prefix = self.keys().prefix().as_bytes();
+        let now = now.text();
+        let keys = [self.keys().worker(&started.worker)];
+        self.run(&BEGIN, &keys, &[prefix, started.job.as_bytes(), now.as_bytes()]).await?;
+        Ok(())
+    }
+
+    /// Keeps an execution and its worker alive for `ttl`. Returns whether the job was deleted meanwhile.
+    pub async fn job_heartbeat(
+        &self,
+        birth: &WorkerBirth,
+        started: &Started,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let mut request = birth.request(self, now, WorkerState::Busy);
+        request["state"] = Json::from("busy");
+        request["life"] = ttl.as_secs().into();
+        request["execution"] = started.execution.as_str().into();
+        request["queue"] = started.queue.as_str().into();
+        request["now_float"] = now.float().into();
+        request["now_seconds"] = now.seconds().into();
+        Ok(self.beat(birth, &request, started.job.as_bytes()).await?.job_gone)
+    }
+
+    fn start_keys(&self, request: &StartRequest) -> Vec<String> {
+        let queues = request.queues.iter().map(|queue| self.keys().queue(queue));
+        std::iter::once(self.keys().worker(&request.worker)).chain(queues).collect()
+    }
+
+    fn start_json(&self, request: &StartRequest) -> String {
+        let queues: Vec<&str> = request.queues.iter().map(QueueName::as_str).collect();
+        json!({
+            "prefix": self.keys().prefix(),
+            "worker": request.worker.as_str(),
+            "queues": queues,
+            "execution": request.execution.as_str(),
+            "now": request.now.text(),
+            "now_float": request.now.float(),
+            "now_seconds": request.now.seconds(),
+            "interval": request.monitoring_interval.as_secs(),
+            "worker_life": (request.worker_ttl + WORKER_KEY_MARGIN).as_secs(),
+        })
+        .to_string()
+    }
+
+    fn finish_json(&self, finish: &Finish) -> String {
+        let working = finish.ended_at.micros().saturating_sub(finish.started_at.micros()).max(0);
+        json!({
+            "prefix": self.keys().prefix(),
+            "worker": finish.worker.as_str(),
+            "queue": finish.queue.as_str(),
+            "execution": finish.execution.as_str(),
+            "kind": match finish.ending {
+                Ending::Finished { .. } => "finished",
+                Ending::Failed { .. } => "failed",
+            },
+            "started": finish.started_at.text(),
+            "started_float": finish.started_at.float(),
+            "ended": finish.ended_at.text(),
+            "ended_float": finish.ended_at.float(),
+            "now_seconds": finish.ended_at.seconds(),
+            "working_time": Timestamp::from_micros(working).float(),
+            "default_result_ttl": finish.default_result_ttl,
+        })
+        .to_string()
+    }
+}
+
+fn deflated(text: &str) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    // Writing into memory does not fail.
+    encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).unwrap_or_default()
+}
+
+fn pair(reply: Value) -> Result<(Value, Value), Error> {
+    match reply {
+        Value::Array(items) => match <[Value; 2]>::try_from(items) {
+            Ok([first, second]) => Ok((first, second)),
+            Err(_) => Err(unexpected()),
+        },
+        _ => Err(unexpected()),
+    }
+}
+
+fn unexpected() -> Error {
+    RedisError::from((ErrorKind::UnexpectedReturnType, "a script answered what it never does")).into()
+}
+
+fn list(reply: Value) -> Result<std::vec::IntoIter<Value>, Error> {
+    match reply {
+        Value::Array(items) => Ok(items.into_iter()),
+        _ => Err(unexpected()),
+    }
+}
+
+fn bytes(value: Option<Value>) -> Result<Vec<u8>, Error> {
+    match value {
+        Some(Value::BulkString(bytes)) => Ok(bytes),
+        Some(Value::SimpleString(text)) => Ok(text.into_bytes()),
+        _ => Err(unexpected()),
+    }
+}
+
+fn integer(value: Option<Value>) -> Result<i64, Error> {
+    match value {
+        Some(Value::Int(number)) => Ok(number),
+        _ => Err(unexpected()),
+    }
+}
+
+fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error> {
+    let mut items = list(reply)?;
+    match bytes(items.next())?.as_slice() {
+        b"empty" => Ok(StartReply::Empty),
+        b"suspended" => Ok(StartReply::Suspended),
+        b"job" => {
+            let queue = QueueName::new(String::from_utf8_lossy(&bytes(items.next())?));
+            let job = JobId::new(bytes(items.next())?);
+            let ttl = integer(items.next())?;
+            let mut fields = Vec::new();
+            let mut flat = list(items.next().ok_or_else(unexpected)?)?;
+            while let Some(name) = flat.next() {
+                fields.push((bytes(Some(name))?, bytes(flat.next())?));
+            }
+            Ok(StartReply::Job(Box::new(Started {
+                job,
+                worker: request.worker.clone(),
+                queue,
+                execution: request.execution.clone(),
+                started_at: request.now,
+                hash: JobHash::new(fields),
+                ttl_left: u64::try_from(ttl).ok().map(Duration::from_millis),
+            })))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+fn finished(reply: Value) -> Result<Finished, Error> {
+    let mut items = list(reply)?;
+    match bytes(items.next())?.as_slice() {
+        b"finished" => Ok(Finished::Finished),
+        b"failed" => Ok(Finished::Failed),
+        b"already" => Ok(Finished::Already),
+        b"gone" => Ok(Finished::Gone),
+        b"retried" => Ok(Finished::Retried { left: integer(items.next())? }),
+        b"scheduled" => Ok(Finished::RetryScheduled {
+            left: integer(items.next())?,
+            at: integer(items.next())?,
+        }),
+        _ => Err(unexpected()),
+    }
+}

@@ -1,0 +1,214 @@
+//! A job, as much of it as a worker must know.
+//!
+//! The hash is read leniently where RQ is lenient (a missing field has RQ's default) and
+//! refused where running the job would be a guess. A refusal fails that one job, loudly.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use crate::names::{JobId, QueueName};
+
+/// RQ's timeout for jobs that give none.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(180);
+
+const STATUSES: &[&str] = &[
+    "created",
+    "queued",
+    "started",
+    "finished",
+    "failed",
+    "stopped",
+    "deferred",
+    "scheduled",
+    "canceled",
+    "rate_limited",
+    "ready_to_enqueue",
+];
+
+/// The raw fields of a job hash.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobHash(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl JobHash {
+    /// From names and values, as Redis gave them.
+    pub fn new(fields: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+        Self(fields)
+    }
+
+    /// The value of a field.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(field, _)| *field == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// The value of a field as text; what is no UTF-8 is replaced.
+    pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.get(name).map(String::from_utf8_lossy)
+    }
+
+    /// All fields.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
+    }
+
+    fn integer(&self, name: &'static str) -> Result<Option<i64>, JobRefusal> {
+        match self.text(name) {
+            None => Ok(None),
+            Some(text) if text.is_empty() => Ok(None),
+            Some(text) => text.parse().map(Some).map_err(|_| malformed(name, &text)),
+        }
+    }
+}
+
+/// How long a job may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobTimeout {
+    /// This long.
+    Limited(Duration),
+    /// For ever (-1).
+    Unlimited,
+}
+
+/// What a worker must know of a job; everything else stays bytes.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// The queue it belongs to.
+    pub origin: QueueName,
+    /// The call as text, for people.
+    pub description: String,
+    /// How long it may run.
+    pub timeout: JobTimeout,
+    /// How long its result is kept, in seconds; -1 is for ever.
+    pub result_ttl: Option<i64>,
+}
+
+/// Why a job cannot be run by this worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobRefusal {
+    /// A field of its hash makes no sense.
+    Malformed {
+        /// The field.
+        field: &'static str,
+        /// What it holds, shortened.
+        value: String,
+    },
+    /// It carries a feature that is not supported yet.
+    Unsupported {
+        /// RQ's name for the feature.
+        feature: &'static str,
+    },
+}
+
+impl fmt::Display for JobRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed { field, value } => {
+                write!(f, "the job's record makes no sense: {field} is {value:?}; the job was not run")
+            }
+            Self::Unsupported { feature } => {
+                write!(f, "freshq does not support {feature} yet; the job was not run")
+            }
+        }
+    }
+}
+
+impl std::error::Error for JobRefusal {}
+
+impl Job {
+    /// Reads a job hash; `queue` is where it was taken from.
+    pub fn parse(id: &JobId, queue: &QueueName, hash: &JobHash) -> Result<Self, JobRefusal> {
+        if let Some(status) = hash.text("status")
+            && !status.is_empty()
+            && !STATUSES.contains(&status.as_ref())
+        {
+            return Err(malformed("status", &status));
+        }
+        refuse_unsupported(hash)?;
+        for field in ["failure_ttl", "ttl", "retries_left"] {
+            hash.integer(field)?;
+        }
+        let timeout = match hash.integer("timeout")? {
+            None | Some(0) => JobTimeout::Limited(DEFAULT_TIMEOUT),
+            Some(-1) => JobTimeout::Unlimited,
+            Some(seconds) => match u64::try_from(seconds) {
+                Ok(seconds) => JobTimeout::Limited(Duration::from_secs(seconds)),
+                Err(_) => return Err(malformed("timeout", &seconds.to_string())),
+            },
+        };
+        let origin = hash.text("origin").filter(|origin| !origin.is_empty());
+        Ok(Self {
+            id: id.clone(),
+            origin: origin.map_or_else(|| queue.clone(), QueueName::new),
+            description: hash.text("description").unwrap_or_default().into_owned(),
+            timeout,
+            result_ttl: hash.integer("result_ttl")?,
+        })
+    }
+}
+
+fn refuse_unsupported(hash: &JobHash) -> Result<(), JobRefusal> {
+    let unsupported = |feature| Err(JobRefusal::Unsupported { feature });
+    if hash.integer("repeats_left")?.is_some_and(|left| 0 < left) {
+        return unsupported("Repeat");
+    }
+    if hash.get("rate_limit_key").is_some_and(|key| !key.is_empty()) {
+        return unsupported("rate limits");
+    }
+    if hash.text("webhooks").is_some_and(|list| !matches!(list.trim(), "" | "[]")) {
+        return unsupported("webhooks");
+    }
+    Ok(())
+}
+
+fn malformed(field: &'static str, value: &str) -> JobRefusal {
+    JobRefusal::Malformed { field, value: value.chars().take(40).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(fields: &[(&str, &str)]) -> Result<Job, JobRefusal> {
+        let fields = fields.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()));
+        let id = JobId::new("j");
+        Job::parse(&id, &QueueName::new("q"), &JobHash::new(fields.collect()))
+    }
+
+    #[test]
+    fn missing_fields_have_rqs_defaults() {
+        let job = parse(&[("data", "x")]).unwrap();
+        assert_eq!(job.timeout, JobTimeout::Limited(DEFAULT_TIMEOUT));
+        assert_eq!(job.origin.as_str(), "q");
+        assert_eq!(job.result_ttl, None);
+    }
+
+    #[test]
+    fn numbers_are_read() {
+        let job = parse(&[("timeout", "-1"), ("result_ttl", "-1"), ("origin", "o")]).unwrap();
+        assert_eq!(job.timeout, JobTimeout::Unlimited);
+        assert_eq!((job.origin.as_str(), job.result_ttl), ("o", Some(-1)));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        for (field, value) in
+            [("status", "odd"), ("timeout", "soon"), ("timeout", "-7"), ("result_ttl", "1.5x")]
+        {
+            let refusal = parse(&[(field, value)]).unwrap_err();
+            assert!(matches!(&refusal, JobRefusal::Malformed { field: f, .. } if *f == field));
+            assert!(refusal.to_string().contains(value), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_and_what_is_empty_is_not() {
+        for (field, value) in [("repeats_left", "2"), ("rate_limit_key", "k"), ("webhooks", "[{}]")] {
+            assert!(matches!(parse(&[(field, value)]), Err(JobRefusal::Unsupported { .. })), "{field}");
+        }
+        for (field, value) in [("repeats_left", "0"), ("rate_limit_key", ""), ("webhooks", "[]")] {
+            assert!(parse(&[(field, value)]).is_ok(), "{field}");
+        }
+    }
+}

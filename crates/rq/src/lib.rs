@@ -1,0 +1,50 @@
+//! RQ's job protocol in Redis, as a worker speaks it.
+//!
+//! Matched: RQ 3.0, and what clients from 2.0 on write and read. The reference is RQ's own worker.
+//! This crate starts no process, reads no clock and never looks into a payload: `data`, `meta`
+//! and return values are bytes.
+//!
+//! Every step of a job's life is one Lua script, so that nothing can be lost between two
+//! commands. With the prefix `rq` (`RQ_KEY_PREFIX`) and queue `q`, job `j`, execution `e`,
+//! worker `w` the keys are:
+//!
+//! | key | type | what |
+//! | --- | --- | --- |
+//! | `rq:queue:q` | list | job ids, taken from the left |
+//! | `rq:job:j` | hash | the job |
+//! | `rq:job:j:dependents`, `rq:job::j:dependencies` | set | who waits for it, whom it waits for |
+//! | `rq:results:j` | stream | its results, newest last |
+//! | `rq:execution:j:e`, `rq:executions:j` | hash, sorted set | its attempts that run |
+//! | `rq:wip:q` | sorted set | `j:e` by the time when they count as abandoned |
+//! | `rq:finished:q`, `rq:failed:q`, `rq:deferred:q`, `rq:scheduled:q`, `rq:ready:q` | sorted set | registries |
+//! | `rq:worker:w`, `rq:worker:w:executions` | hash, set | a worker and what it runs |
+//! | `rq:workers`, `rq:workers:q` | set | keys of workers |
+//! | `rq:suspended` | string | exists while workers are suspended |
+//!
+//! freshq adds fields to the worker's hash: `freshq_execution`, `freshq_job`, `freshq_queue` and
+//! `freshq_undo` while it holds a job, `freshq_finished` with the last execution it ended.
+//! With them `start` and `finish` can be sent again after a lost answer, and a start can be
+//! undone. It also writes `current_job`, which readers of RQ 2 show.
+//!
+//! Read next: [`Client::start`], [`Client::finish`], `scripts/start.lua`, `scripts/finish.lua`.
+
+mod client;
+mod error;
+mod execution;
+mod job;
+mod keys;
+mod names;
+mod scripts;
+mod timestamp;
+mod worker;
+
+pub use client::{Client, Connect, Peek, Server};
+pub use error::{ConnectError, Error, RegisterError};
+pub use execution::{
+    Ending, Finish, FinishReply, Finished, Released, StartReply, StartRequest, Started,
+};
+pub use job::{DEFAULT_TIMEOUT, Job, JobHash, JobRefusal, JobTimeout};
+pub use keys::Keys;
+pub use names::{ExecutionId, JobId, QueueName, WorkerName};
+pub use timestamp::Timestamp;
+pub use worker::{WORKER_KEY_MARGIN, WorkerBirth, WorkerState};

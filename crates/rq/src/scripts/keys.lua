@@ -1,0 +1,12 @@
+-- The keys that scripts have to make themselves, because ids are known only here. `src/keys.rs` has the table.
+
+local function job_key(P, id) return P .. ':job:' .. id end
+local function dependents_key(P, id) return P .. ':job:' .. id .. ':dependents' end
+local function dependencies_key(P, id) return P .. ':job::' .. id .. ':dependencies' end
+local function results_key(P, id) return P .. ':results:' .. id end
+local function execution_key(P, id, execution) return P .. ':execution:' .. id .. ':' .. execution end
+local function executions_key(P, id) return P .. ':executions:' .. id end
+local function queue_key(P, queue) return P .. ':queue:' .. queue end
+local function worker_key(P, worker) return P .. ':worker:' .. worker end
+local function worker_executions_key(P, worker) return P .. ':worker:' .. worker .. ':executions' end
+local function registry_key(P, registry, queue) return P .. ':' .. registry .. ':' .. queue end

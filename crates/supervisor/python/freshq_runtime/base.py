@@ -1,0 +1,109 @@
+"""The base: imports libraries, forks generations. It never runs user code."""
+
+import gc
+import importlib
+import os
+import platform
+import signal
+import socket
+import sys
+import time
+
+from . import generation, lifeline
+from .children import Children, task_count, wait_status
+from .frames import Closed, Link
+
+OLDEST_RQ = (2, 0)
+
+
+def main():
+    link = Link(_control_socket())
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)  # the supervisor alone decides when we end
+    try:
+        settings, _ = link.receive()
+        lifeline.hold(link.take_fd())
+        problem = _prepare(settings)
+        if problem:
+            link.send({"kind": "unusable", "problem": problem})
+            return
+        link.send(_import_libraries(settings["libraries"]))
+        _serve(link, settings)
+    except Closed:
+        pass  # the supervisor is gone or wants us gone
+
+
+def _control_socket():
+    """The supervisor's socket came as standard input; job code must find an empty one there."""
+    sock = socket.socket(fileno=os.dup(0))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return sock
+
+
+def _prepare(settings):
+    """Make this process look as one of `rq worker`; returns what makes that impossible, if anything."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)
+    for path in settings["path"]:
+        if path not in sys.path:
+            sys.path.append(path)
+    try:
+        import rq
+        from rq.version import VERSION
+    except ImportError as error:
+        return f"cannot import rq: {error}"
+    if tuple(int(part) for part in VERSION.split(".")[:2]) < OLDEST_RQ:
+        return f"rq {VERSION} is too old ({os.path.dirname(rq.__file__)})"
+    return None
+
+
+def _import_libraries(names):
+    from rq.version import VERSION
+
+    from . import horse  # noqa: F401  with all of rq that a horse needs
+
+    begun = time.monotonic_ns()
+    skipped = []
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:  # noqa: BLE001  a library may raise anything, also SystemExit
+            skipped.append([name, f"{type(error).__name__}: {error}"])
+    tasks = task_count()
+    if tasks > 1:
+        # Some libraries end their threads when they see a fork coming (OpenBLAS does): try it.
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        tasks = task_count()
+    gc.collect()
+    gc.freeze()
+    return {
+        "kind": "ready",
+        "rq_version": VERSION,
+        "python_version": sys.version,
+        "python_short": platform.python_version(),
+        "skipped": skipped,
+        "tasks": tasks,
+        "import_ns": time.monotonic_ns() - begun,
+    }
+
+
+def _serve(link, settings):
+    children = Children(link)
+    while True:
+        message, ended = children.wait()
+        for pid in ended:
+            link.send({"kind": "ended", "pid": pid, "status": wait_status(pid, reap=True)})
+        if message:
+            order, _ = link.receive()
+            control, line = link.take_fd(), link.take_fd()
+            pid = children.fork()
+            if pid == 0:
+                generation.main(socket.socket(fileno=control), line, order, settings)
+            os.close(control)
+            os.close(line)
+            link.send({"kind": "forked", "generation": order["generation"], "pid": pid})

@@ -1,0 +1,100 @@
+"""Messages to and from the supervisor; twin of `src/forkserver/frame.rs`.
+
+A frame is, little-endian:
+
+    u32  length of all that follows
+    u8   version of this format
+    u32  length of the header
+    ...  header: a JSON object with a `kind`
+    ...  body: raw bytes, whose meaning the header gives
+
+Descriptors that belong to a frame travel with its first byte (SCM_RIGHTS).
+"""
+
+import array
+import json
+import socket
+import struct
+
+VERSION = 1
+FRAME_BYTES_MAX = 512 * 1024 * 1024
+_LEAD = struct.Struct("<IBI")
+_LEAD_TAIL = _LEAD.size - 4
+_FDS_MAX = 8
+
+
+class FrameError(Exception):
+    """The other side does not speak this format; there is no way to go on."""
+
+
+class Closed(Exception):
+    """The other side has closed the connection."""
+
+
+def encode(header, body=b""):
+    head = json.dumps(header, separators=(",", ":")).encode()
+    return _LEAD.pack(_LEAD_TAIL + len(head) + len(body), VERSION, len(head)) + head + body
+
+
+class Link:
+    """One end of a connection to the supervisor."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self._buffer = bytearray()
+        self._fds = []
+
+    def fileno(self):
+        return self.sock.fileno()
+
+    def close(self):
+        self.sock.close()
+
+    def send(self, header, body=b""):
+        try:
+            self.sock.sendall(encode(header, body))
+        except (BrokenPipeError, ConnectionResetError):
+            raise Closed from None
+
+    def receive(self):
+        """Wait for the next frame; returns (header, body)."""
+        lead = self._take(_LEAD.size)
+        length, version, head_length = _LEAD.unpack(lead)
+        if version != VERSION:
+            raise FrameError(f"frame of version {version}, this side speaks version {VERSION}")
+        if length > FRAME_BYTES_MAX or head_length > length - _LEAD_TAIL:
+            raise FrameError(f"frame of {length} bytes with a header of {head_length}")
+        rest = self._take(length - _LEAD_TAIL)
+        return json.loads(rest[:head_length]), rest[head_length:]
+
+    def take_fd(self):
+        """The next descriptor that came along, in the order they were sent."""
+        if not self._fds:
+            raise FrameError("a frame came without its descriptor")
+        return self._fds.pop(0)
+
+    def pending(self):
+        """Whether bytes are waiting here, beyond what the socket itself shows."""
+        return len(self._buffer) > 0
+
+    def _take(self, count):
+        while len(self._buffer) < count:
+            self._fill(max(count - len(self._buffer), 4096))
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return taken
+
+    def _fill(self, count):
+        fds = array.array("i")
+        space = socket.CMSG_LEN(_FDS_MAX * fds.itemsize)
+        try:
+            data, ancillary, _, _ = self.sock.recvmsg(min(count, 1 << 20), space, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            raise Closed from None
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+        self._fds.extend(fds)
+        if not data:
+            raise Closed
+        self._buffer += data

@@ -1,0 +1,110 @@
+"""A generation: one loaded version of the user's code, which forks horses."""
+
+import gc
+import importlib
+import os
+import socket
+import sys
+import time
+
+from . import failure, horse, lifeline, loader
+from .children import Children, task_count, wait_status
+from .frames import Closed, Link
+
+
+def main(sock, line, order, settings):
+    """Runs in the fork, and never returns."""
+    begun = time.monotonic_ns()
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        lifeline.hold(line)
+        link = Link(sock)
+        user = loader.UserCode(settings["roots"], settings["code_cache"])
+        loader.install(user)
+        libraries = frozenset(sys.modules)
+        report = _load(order["modules"], user, libraries)
+        report["begun_ns"] = begun
+        report["imported_ns"] = time.monotonic_ns()
+        gc.collect()
+        gc.freeze()
+        link.send(report)
+        if report["kind"] == "ready":
+            _serve(link, user, settings)
+        status = 0
+    except Closed:
+        status = 0  # retired, or the supervisor is gone
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _load(modules, user, libraries):
+    """Import the user's modules in order, and report what that loaded."""
+    gone = []
+    report = {"kind": "ready"}
+    for name, required in modules:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:  # noqa: BLE001  also SystemExit: user code must not end us
+            if not required and _is_gone(error, name):
+                gone.append(name)
+                continue
+            report = {"kind": "broken", **failure.describe(error, user)}
+            if isinstance(error, SyntaxError) and error.filename:
+                _note_unread(error.filename, user)
+            break
+    report["files"] = user.files
+    report["gone"] = gone
+    report["libraries"] = new_libraries(user, libraries)
+    report["tasks"] = task_count()
+    return report
+
+
+def _is_gone(error, name):
+    """Whether a module learned earlier no longer exists (not: exists and misses another)."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    return missing is not None and (name == missing or name.startswith(f"{missing}."))
+
+
+def _note_unread(path, user):
+    real = os.path.realpath(path)
+    if user.owns(real):
+        user.files.setdefault(real, "")
+
+
+def new_libraries(user, before):
+    """Library modules in `sys.modules` that were not in `before`, in order of import."""
+    mine = set(user.modules)
+    found = []
+    for name, module in list(sys.modules.items()):
+        if name in before or name in mine or name.startswith(("freshq_runtime", "__")):
+            continue
+        path = getattr(module, "__file__", None)
+        if getattr(module, "__spec__", None) is None or (path and user.owns(os.path.realpath(path))):
+            continue
+        found.append(name)
+    return found
+
+
+def _serve(link, user, settings):
+    children = Children(link)
+    tools = horse.Tools(user, settings)
+    while True:
+        message, ended = children.wait()
+        for pid in ended:
+            # Reaped only when the supervisor says so: until then the pid stays this horse's.
+            link.send({"kind": "exited", "pid": pid, "status": wait_status(pid, reap=False)})
+        if message:
+            order, _ = link.receive()
+            if order["kind"] == "reap":
+                os.waitpid(order["pid"], 0)
+                continue
+            control, line = link.take_fd(), link.take_fd()
+            pid = children.fork()
+            if pid == 0:
+                horse.main(socket.socket(fileno=control), line, tools)
+            os.close(control)
+            os.close(line)
+            link.send({"kind": "forked", "horse": order["horse"], "pid": pid})

@@ -1,0 +1,182 @@
+"""A horse: runs one job and answers one outcome.
+
+Order of things as in `rq.worker`: the success callback runs before the outcome
+is known to anyone, and if it raises the job has failed; the failure callback
+runs on every failing attempt, and if it raises its exception is the recorded one.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from datetime import datetime, timezone
+
+from redis import Redis
+from rq.job import Job, JobStatus, Retry
+from rq.queue import Queue
+from rq.serializers import DefaultSerializer
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
+
+from . import lifeline
+from .frames import Closed, Link
+
+try:
+    from rq.callbacks import execute_failure_callback, execute_success_callback
+except ImportError:  # rq 2 has them as methods
+
+    def execute_success_callback(job, death_penalty, value):
+        if job.success_callback:
+            job.execute_success_callback(death_penalty, value)
+
+    def execute_failure_callback(job, death_penalty, *exc_info):
+        if job.failure_callback:
+            job.execute_failure_callback(death_penalty, *exc_info)
+
+
+UNSERIALIZABLE = "Unserializable return value"
+
+
+class Tools:
+    """What a generation prepares once for all its horses."""
+
+    def __init__(self, user, settings):
+        self.user = user
+        # Not connected yet: a horse opens its own connection, and only if the job uses it.
+        self.connection = Redis.from_url(settings["redis_url"])
+        self.serializer = DefaultSerializer
+        self.modules = frozenset(sys.modules)
+        self.module_count = len(sys.modules)
+
+
+def main(sock, line, tools):
+    """Runs in the fork, and never returns."""
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        lifeline.hold(line)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        random.seed()
+        link = Link(sock)
+        order, body = link.receive()
+        answer, parts = _run(order, body, tools)
+        _flush()
+        link.send(answer, b"".join(parts))
+        lifeline.release()
+        status = 0
+    except Closed:
+        status = 0  # no job came, and none will
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+    finally:
+        _flush()
+        os._exit(status)
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # noqa: BLE001  the job may have closed or replaced it
+            pass
+
+
+def _run(order, body, tools):
+    os.environ["RQ_WORKER_ID"] = order["worker"]
+    os.environ["RQ_JOB_ID"] = order["job"]
+    begun = time.time()
+    loaded = len(tools.user.entries)
+    job = Job(order["job"], connection=tools.connection, serializer=tools.serializer)
+    try:
+        _restore(job, order, body)
+        value = _perform(job)
+        if isinstance(value, Retry):
+            raise NotImplementedError("freshq cannot run this job yet: it returned rq.Retry")
+        answer, parts = _succeed(job, value)
+    except BaseException:  # noqa: BLE001  SystemExit and KeyboardInterrupt are failures too
+        answer, parts = _fail(job, sys.exc_info())
+    answer["started_us"] = int(begun * 1_000_000)
+    answer["ended_us"] = int(job.ended_at.timestamp() * 1_000_000)
+    answer["learned"] = _learned(tools, loaded)
+    return answer, parts
+
+
+def _restore(job, order, body):
+    fields, offset = {}, 0
+    for name, length in order["fields"]:
+        fields[name.encode()] = body[offset : offset + length]
+        offset += length
+    job.restore(fields)
+    now = datetime.now(timezone.utc)
+    job.worker_name = order["worker"]
+    job.last_heartbeat = job.started_at = now
+    job._status = JobStatus.STARTED
+
+
+def _perform(job):
+    timeout = job.timeout or Queue.DEFAULT_TIMEOUT
+    with UnixSignalDeathPenalty(timeout, JobTimeoutException, job_id=job.id):
+        return job.perform()
+
+
+def _succeed(job, value):
+    job.ended_at = job.last_heartbeat = datetime.now(timezone.utc)
+    job._status = JobStatus.FINISHED
+    execute_success_callback(job, UnixSignalDeathPenalty, value)
+    if value is None:
+        return {"kind": "finished", "value": None, "meta": None}, []
+    try:
+        data = job.serializer.dumps(value)
+    except BaseException:  # noqa: BLE001  as RQ: the job has succeeded all the same
+        data = job.serializer.dumps(UNSERIALIZABLE)
+    return {"kind": "finished", "value": len(data), "meta": None}, [data]
+
+
+def _fail(job, exc_info):
+    job.ended_at = job.last_heartbeat = datetime.now(timezone.utc)
+    job._status = JobStatus.FAILED
+    exc_info = _without_our_frames(exc_info)
+    try:
+        execute_failure_callback(job, UnixSignalDeathPenalty, *exc_info)
+    except BaseException:  # noqa: BLE001
+        exc_info = _without_our_frames(sys.exc_info())
+    text = "".join(traceback.format_exception(*exc_info))
+    summary = "".join(traceback.format_exception_only(*exc_info[:2])).strip().splitlines()[-1]
+    frames = traceback.extract_tb(exc_info[2])
+    meta = _meta(job)
+    answer = {
+        "kind": "failed",
+        "exc": text,
+        "summary": summary,
+        "place": f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None,
+        "meta": None if meta is None else len(meta),
+    }
+    return answer, [] if meta is None else [meta]
+
+
+def _without_our_frames(exc_info):
+    """The same exception, its traceback beginning where rq's or the user's code does."""
+    kind, error, tb = exc_info
+    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
+        tb = tb.tb_next
+    return kind, error, tb
+
+
+def _meta(job):
+    """The job's meta as it stands now, for the case that the job is put back on its queue."""
+    try:
+        return job._serialize_meta() if job.meta else None
+    except BaseException:  # noqa: BLE001
+        return None
+
+
+def _learned(tools, loaded):
+    """What this job imported beyond its generation."""
+    user = tools.user
+    entries = user.entries[loaded:]
+    if not entries and len(sys.modules) == tools.module_count:
+        return None
+    from .generation import new_libraries
+
+    return {"modules": entries, "files": user.files, "libraries": new_libraries(user, tools.modules)}

@@ -1,0 +1,29 @@
+"""The life line: no process of ours outlives the supervisor.
+
+Each process holds one end of a socket pair on which nothing is ever sent. The
+kernel is told to signal SIGKILL to the process's whole group when something
+happens on it, and the only thing that can happen is that the other end closes:
+the supervisor is gone. No thread is needed, and job code cannot block it.
+"""
+
+import fcntl
+import os
+import signal
+
+_held = []
+
+
+def hold(fd):
+    """Arm `fd` for this process group and drop the one inherited from the parent."""
+    fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    for inherited in _held:
+        os.close(inherited)
+    _held[:] = [fd]
+
+
+def release():
+    """The job is done: what it left running in this group, on purpose, may go on."""
+    for fd in _held:
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC)

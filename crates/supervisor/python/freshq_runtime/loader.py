@@ -1,0 +1,137 @@
+"""Imports user code from what is on disk now, never from a trusted `.pyc`.
+
+Python validates a `.pyc` by whole-second time and size, so that two edits of
+equal length within a second run old code. Here a user's file is read once,
+those bytes are hashed (the proof of what was loaded), and the code object comes
+from a cache keyed by that hash. The user's `__pycache__` is neither read nor
+written. Libraries are imported as ever.
+"""
+
+import hashlib
+import importlib.util
+import marshal
+import os
+import sys
+from importlib.machinery import SourceFileLoader
+
+LIBRARY_FOLDERS = frozenset(("site-packages", "dist-packages", "node_modules"))
+
+
+class UserCode:
+    """Which files are the user's, and what was loaded of them so far."""
+
+    def __init__(self, roots, cache):
+        self._roots = tuple(os.path.join(root, "") for root in roots)
+        self._cache = cache
+        self._depth = 0
+        self.files = {}  # real path -> hash of the bytes that were compiled
+        self.modules = []  # user modules in the order they were begun
+        self.entries = []  # those that no other user module asked for
+        self._not_mine = {}  # folder -> whether it is a library's
+
+    def owns(self, path):
+        for root in self._roots:
+            if path.startswith(root):
+                return not self._in_library(root, os.path.dirname(path))
+        return False
+
+    def _in_library(self, root, folder):
+        known = self._not_mine.get(folder)
+        if known is None:
+            known = len(folder) >= len(root) and (
+                os.path.basename(folder) in LIBRARY_FOLDERS
+                or os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+                or self._in_library(root, os.path.dirname(folder))
+            )
+            self._not_mine[folder] = known
+        return known
+
+    def code(self, name, path, compile_source):
+        """The code object of `path` as it is on disk now."""
+        with open(path, "rb") as file:
+            source = file.read()
+        digest = hashlib.sha256(source).hexdigest()
+        self.files[os.path.realpath(path)] = digest
+        cached = self._cache_path(digest, path)
+        code = _read_cached(cached)
+        if code is None:
+            code = compile_source(source, path)
+            _write_cached(cached, code)
+        return code
+
+    def _cache_path(self, digest, path):
+        optimization = f"-O{sys.flags.optimize}" if sys.flags.optimize else ""
+        # The path is part of the key because code objects carry it, for tracebacks.
+        key = hashlib.sha256(f"{digest}\0{path}".encode(errors="surrogateescape")).hexdigest()
+        return os.path.join(self._cache, sys.implementation.cache_tag + optimization, key[:2], key[2:])
+
+
+class UserLoader(SourceFileLoader):
+    def __init__(self, user, name, path):
+        super().__init__(name, path)
+        self._user = user
+
+    def get_code(self, fullname):
+        return self._user.code(fullname, self.path, self.source_to_code)
+
+    def exec_module(self, module):
+        user = self._user
+        user.modules.append(module.__name__)
+        if user._depth == 0:
+            user.entries.append(module.__name__)
+        user._depth += 1
+        try:
+            super().exec_module(module)
+        finally:
+            user._depth -= 1
+
+
+class UserFinder:
+    """First on `sys.meta_path`: asks the others, and swaps the loader of user code."""
+
+    def __init__(self, user):
+        self._user = user
+
+    def find_spec(self, name, path=None, target=None):
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if finder is self or find is None:
+                continue
+            spec = find(name, path, target)
+            if spec is not None:
+                return self._adopt(spec)
+        return None
+
+    def _adopt(self, spec):
+        if type(spec.loader) is SourceFileLoader and self._user.owns(os.path.realpath(spec.origin)):
+            spec.loader = UserLoader(self._user, spec.name, spec.origin)
+            spec.cached = None
+        return spec
+
+
+def install(user):
+    sys.meta_path.insert(0, UserFinder(user))
+    importlib.invalidate_caches()
+
+
+def _read_cached(path):
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        magic = importlib.util.MAGIC_NUMBER
+        if data[: len(magic)] == magic:
+            return marshal.loads(data[len(magic) :])
+    except (OSError, ValueError, EOFError, TypeError):
+        pass  # no entry, or a damaged one: compile
+    return None
+
+
+def _write_cached(path, code):
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(importlib.util.MAGIC_NUMBER + marshal.dumps(code))
+        os.replace(temporary, path)
+    except OSError:
+        pass  # a full or read-only disk costs speed, nothing else

@@ -1,0 +1,54 @@
+//! The only reader of time.
+//!
+//! [`Moment`] measures differences and is shared with the Python side (the
+//! kernel's monotonic clock is one for all processes); wall time is only for
+//! what is stored in Redis.
+
+use std::time::Duration;
+
+use rq::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+
+/// A point of the monotonic clock, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The moment `nanos` after the clock's origin, as Python's `time.monotonic_ns()` gives it.
+    pub fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Now.
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::Monotonic);
+        Self(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    }
+
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Wall time, for what is stored in Redis.
+pub fn wall() -> Timestamp {
+    let time = clock_gettime(ClockId::Realtime);
+    Timestamp::from_micros(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000)
+}
+
+/// Waits until `moment`, or for ever when there is none.
+pub async fn sleep_until(moment: Option<Moment>) {
+    match moment {
+        Some(moment) => tokio::time::sleep(moment.since(Moment::now())).await,
+        None => std::future::pending().await,
+    }
+}

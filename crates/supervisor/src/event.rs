@@ -1,0 +1,197 @@
+//! Everything a front end is told.
+//!
+//! Closed: a front end that matches on it is told by the compiler what it misses.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rq::{JobId, QueueName, WorkerName};
+
+use crate::reload::machine::{Cause, GenerationId};
+use crate::shutdown::Phase;
+
+/// Takes events as they happen; called from the loop, so it must not wait for anything.
+pub type Reporter = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// Something happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Part of the start-up trace: what was decided, and why.
+    Decided {
+        /// What it is about: `python`, `redis`, `watch`.
+        topic: &'static str,
+        /// The decision.
+        choice: String,
+        /// The reason, if it is not plain.
+        why: String,
+    },
+    /// The slots are registered and a generation serves.
+    Listening {
+        /// Worker names, one per slot.
+        workers: Vec<WorkerName>,
+        /// Queues, in order.
+        queues: Vec<QueueName>,
+    },
+    /// A job's horse has begun.
+    JobBegun {
+        /// The slot's name.
+        worker: WorkerName,
+        /// The job.
+        job: JobId,
+        /// RQ's description of the call.
+        description: String,
+        /// Queue it came from.
+        queue: QueueName,
+        /// Generation it runs on.
+        generation: GenerationId,
+    },
+    /// An execution has ended and is recorded.
+    JobEnded {
+        /// The slot's name.
+        worker: WorkerName,
+        /// The job.
+        job: JobId,
+        /// RQ's description of the call.
+        description: String,
+        /// How it ended.
+        how: JobEnd,
+        /// From begin to end; zero if it never began.
+        took: Duration,
+    },
+    /// A job went back to the front of its queue before it began.
+    JobReleased {
+        /// The job.
+        job: JobId,
+        /// Why it could not begin.
+        why: &'static str,
+    },
+    /// User code on disk is not what serves.
+    ChangeSeen {
+        /// What changed.
+        files: BTreeSet<PathBuf>,
+    },
+    /// A generation serves from now on.
+    GenerationServing(Serving),
+    /// The newest code cannot be imported.
+    GenerationBroken {
+        /// The generation that could not be loaded.
+        generation: GenerationId,
+        /// Last line of the traceback.
+        error: String,
+        /// The traceback.
+        traceback: String,
+        /// File and line of the user's code.
+        place: Option<(PathBuf, u32)>,
+        /// The last good generation, which serves on; none: jobs wait.
+        serving: Option<GenerationId>,
+    },
+    /// A generation ended that was not told to.
+    GenerationDied {
+        /// Which one.
+        generation: GenerationId,
+        /// How, if that is known.
+        status: Option<i32>,
+        /// Pause before the next attempt.
+        pause: Option<Duration>,
+    },
+    /// A base with more libraries is ready.
+    BaseReady {
+        /// How many library modules it has imported.
+        libraries: usize,
+        /// How long that took.
+        took: Duration,
+    },
+    /// Redis cannot be reached; said once.
+    RedisLost {
+        /// What went wrong.
+        error: String,
+    },
+    /// Redis is back.
+    RedisBack {
+        /// How long it was away.
+        after: Duration,
+    },
+    /// A worker's record had vanished from Redis and was written again.
+    Registered {
+        /// The slot's name.
+        worker: WorkerName,
+    },
+    /// The queues are suspended, or no longer.
+    Suspended(bool),
+    /// Something to know that stops nothing.
+    Warning(String),
+    /// Something for those who ask for more.
+    Detail(String),
+    /// A stop was asked for.
+    Stopping {
+        /// How far it has gone.
+        phase: Phase,
+        /// Jobs that are running.
+        running: usize,
+    },
+    /// The last thing that is said.
+    Stopped {
+        /// Jobs that ended well.
+        finished: u64,
+        /// Jobs that failed.
+        failed: u64,
+        /// Why it ended.
+        why: &'static str,
+    },
+}
+
+/// A generation that serves, and what it took to get there.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Which one.
+    pub generation: GenerationId,
+    /// Why it was wanted.
+    pub cause: Cause,
+    /// User files it has loaded.
+    pub files: usize,
+    /// Hash over all of them: the proof.
+    pub fingerprint: String,
+    /// From the change to the fork.
+    pub seen: Duration,
+    /// From the fork until the process ran.
+    pub forked: Duration,
+    /// Import of the user's modules.
+    pub imported: Duration,
+    /// Comparison with the disk.
+    pub verified: Duration,
+    /// From the change until it served.
+    pub total: Duration,
+    /// Jobs that still run on older generations.
+    pub draining: usize,
+}
+
+/// How an execution ended, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// It returned.
+    Finished,
+    /// It failed; the job is in the failed registry.
+    Failed(Failure),
+    /// It failed and is to run again.
+    Retried {
+        /// What went wrong.
+        failure: Failure,
+        /// Retries left after this one.
+        left: i64,
+    },
+    /// Its record was deleted while it ran.
+    Gone,
+}
+
+/// What went wrong with a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// One line.
+    pub summary: String,
+    /// Where it was raised, `file:line`.
+    pub place: Option<String>,
+    /// The traceback, as stored with the job.
+    pub traceback: String,
+}

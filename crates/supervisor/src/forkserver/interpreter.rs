@@ -1,0 +1,111 @@
+//! Which Python: the first candidate that can import rq.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+/// Tells what must be known of an interpreter, without importing anything slow.
+const PROBE: &str = r"
+import importlib.metadata, importlib.util, json, os, sys
+found = importlib.util.find_spec('rq') is not None
+try: rq = importlib.metadata.version('rq') if found else None
+except importlib.metadata.PackageNotFoundError: rq = 'unknown'
+print(json.dumps({'executable': sys.executable, 'version': '%d.%d.%d' % sys.version_info[:3],
+    'rq': rq, 'path': [os.path.abspath(p) for p in sys.path[1:] if p]}))
+";
+/// Oldest Python that the embedded Python side runs on.
+const OLDEST: (u32, u32) = (3, 10);
+
+/// A Python to try, and where it was found.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Path, or a name to look up on PATH.
+    pub python: PathBuf,
+    /// How people name the place: `VIRTUAL_ENV`, `--python`.
+    pub found_by: String,
+}
+
+/// The interpreter that runs the jobs.
+#[derive(Clone, Debug)]
+pub struct Interpreter {
+    /// Its executable.
+    pub executable: PathBuf,
+    /// `3.11.7`.
+    pub version: String,
+    /// Version of its `rq` package.
+    pub rq_version: String,
+    /// Its import path, absolute.
+    pub import_path: Vec<PathBuf>,
+    /// Where it was found.
+    pub found_by: String,
+}
+
+/// No candidate can be used.
+#[derive(Debug, thiserror::Error)]
+#[error("no Python with the rq package was found:\n{}", tried.join("\n"))]
+pub struct InterpreterError {
+    /// One line per candidate: what it is and what is wrong with it.
+    pub tried: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Probed {
+    executable: PathBuf,
+    version: String,
+    rq: Option<String>,
+    path: Vec<PathBuf>,
+}
+
+/// Probes the candidates in order; the first that can import rq wins.
+pub fn find(candidates: &[Candidate]) -> Result<Interpreter, InterpreterError> {
+    let mut tried = Vec::new();
+    for candidate in candidates {
+        match probe(&candidate.python) {
+            Ok(probed) => match usable(&probed) {
+                Ok(rq_version) => {
+                    return Ok(Interpreter {
+                        executable: probed.executable,
+                        version: probed.version,
+                        rq_version,
+                        import_path: probed.path,
+                        found_by: candidate.found_by.clone(),
+                    });
+                }
+                Err(problem) => tried.push(line(candidate, &problem)),
+            },
+            Err(problem) => tried.push(line(candidate, &problem)),
+        }
+    }
+    Err(InterpreterError { tried })
+}
+
+fn line(candidate: &Candidate, problem: &str) -> String {
+    format!("  {} ({}): {problem}", candidate.python.display(), candidate.found_by)
+}
+
+fn usable(probed: &Probed) -> Result<String, String> {
+    let mut parts = probed.version.split('.').map_while(|part| part.parse::<u32>().ok());
+    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    if version < OLDEST {
+        return Err(format!(
+            "is Python {}, {}.{} or newer is needed",
+            probed.version, OLDEST.0, OLDEST.1
+        ));
+    }
+    probed.rq.clone().ok_or_else(|| format!("Python {} has no rq package", probed.version))
+}
+
+fn probe(python: &Path) -> Result<Probed, String> {
+    let output = Command::new(python)
+        .args(["-c", PROBE])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot be run: {error}"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let last = text.trim_end().lines().last().unwrap_or("no message");
+        return Err(format!("does not work ({}): {last}", output.status));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|_| "is not a Python interpreter".to_owned())
+}

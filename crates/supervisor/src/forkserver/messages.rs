@@ -1,0 +1,206 @@
+//! The messages of the chain, typed. The Python side is `python/freshq_runtime`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// To a base, once, with its life line.
+#[derive(Debug, Serialize)]
+pub struct BaseSettings {
+    /// Folders of user code, absolute and without symlinks.
+    pub roots: Vec<PathBuf>,
+    /// Where code objects of user code are cached.
+    pub code_cache: PathBuf,
+    /// Appended to `sys.path`, as `rq worker --path` does.
+    pub path: Vec<PathBuf>,
+    /// Library modules to import, in order.
+    pub libraries: Vec<String>,
+    /// What jobs connect to.
+    pub redis_url: String,
+}
+
+/// From a base.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FromBase {
+    /// Libraries are imported; generations can be forked.
+    Ready(BaseReady),
+    /// This Python cannot be used.
+    Unusable {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A generation has been forked.
+    Forked {
+        /// Number of the generation that was asked for.
+        generation: u64,
+        /// Its process.
+        pid: i32,
+    },
+    /// A generation has ended and was reaped.
+    Ended {
+        /// Its process.
+        pid: i32,
+        /// Raw wait status.
+        status: i32,
+    },
+}
+
+/// What a base reports once it has imported its libraries.
+#[derive(Clone, Debug, Deserialize)]
+pub struct BaseReady {
+    /// Version of the `rq` package.
+    pub rq_version: String,
+    /// `sys.version`, as RQ stores it.
+    pub python_version: String,
+    /// `3.11.7`.
+    pub python_short: String,
+    /// Libraries that could not be imported here, each with the reason.
+    pub skipped: Vec<(String, String)>,
+    /// Kernel tasks after a trial fork; more than one means that forking is not safe.
+    pub tasks: usize,
+    /// How long the imports took, in nanoseconds.
+    pub import_ns: u64,
+}
+
+/// To a base: fork a generation (with its control socket and life line).
+#[derive(Debug, Serialize)]
+pub struct ForkGeneration {
+    /// Number of the generation.
+    pub generation: u64,
+    /// User modules to import, and whether a missing one is an error.
+    pub modules: Vec<(String, bool)>,
+}
+
+/// To a generation.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ToGeneration {
+    /// Fork a horse (with its socket and life line).
+    Fork {
+        /// Number of the horse.
+        horse: u64,
+    },
+    /// The exit of this horse has been noted: its pid may be used again.
+    Reap {
+        /// The horse's process.
+        pid: i32,
+    },
+}
+
+/// From a generation.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FromGeneration {
+    /// The user's modules are imported.
+    Ready(Loaded),
+    /// They cannot be imported.
+    Broken(Broken),
+    /// A horse has been forked and waits for a job.
+    Forked {
+        /// Number of the horse that was asked for.
+        horse: u64,
+        /// Its process, which leads its own group.
+        pid: i32,
+    },
+    /// A horse has ended; it stays unreaped until `Reap`.
+    Exited {
+        /// Its process.
+        pid: i32,
+        /// Raw wait status.
+        status: i32,
+    },
+}
+
+/// What a generation has loaded.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Loaded {
+    /// Real path and SHA-256 of each user file, as compiled.
+    pub files: BTreeMap<PathBuf, String>,
+    /// Modules learned earlier that no longer exist.
+    pub gone: Vec<String>,
+    /// Library modules that the base did not have, in order.
+    pub libraries: Vec<String>,
+    /// Kernel tasks after the imports.
+    pub tasks: usize,
+    /// When the process began.
+    pub begun_ns: u64,
+    /// When the imports were done.
+    pub imported_ns: u64,
+}
+
+/// Why user code cannot be imported.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Broken {
+    /// Last line of the traceback.
+    pub error: String,
+    /// The traceback, without frames of freshq and of the import system.
+    pub traceback: String,
+    /// The user's file it happened in.
+    pub file: Option<PathBuf>,
+    /// The line in it.
+    pub line: Option<u32>,
+    /// What had been loaded until then.
+    #[serde(default)]
+    pub files: BTreeMap<PathBuf, String>,
+}
+
+/// To a horse: run this job. The body holds the field values, one after the other.
+#[derive(Debug, Serialize)]
+pub struct RunJob<'a> {
+    /// Job id.
+    pub job: String,
+    /// Name of the worker that runs it.
+    pub worker: &'a str,
+    /// Field names of the job hash, and the length of each value in the body.
+    pub fields: Vec<(String, usize)>,
+}
+
+/// From a horse: how its job ended. The body holds value, then meta.
+#[derive(Debug, Deserialize)]
+pub struct JobAnswer {
+    /// Finished or failed.
+    pub kind: AnswerKind,
+    /// Length of the serialized return value; none for Python's `None`.
+    #[serde(default)]
+    pub value: Option<usize>,
+    /// Length of the serialized meta, if the job has any.
+    #[serde(default)]
+    pub meta: Option<usize>,
+    /// The traceback of a failure.
+    #[serde(default)]
+    pub exc: String,
+    /// Its last line.
+    #[serde(default)]
+    pub summary: String,
+    /// `file:line` where it was raised.
+    #[serde(default)]
+    pub place: Option<String>,
+    /// When the job function was called, in microseconds of wall time.
+    pub started_us: i64,
+    /// When it returned or raised.
+    pub ended_us: i64,
+    /// What it imported beyond its generation.
+    #[serde(default)]
+    pub learned: Option<Learned>,
+}
+
+/// The two ways a job can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerKind {
+    /// It returned, and its success callback did not raise.
+    Finished,
+    /// It raised.
+    Failed,
+}
+
+/// What a job imported beyond its generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Learned {
+    /// User modules that nothing but the job asked for, in order.
+    pub modules: Vec<String>,
+    /// Library modules, in order.
+    pub libraries: Vec<String>,
+}

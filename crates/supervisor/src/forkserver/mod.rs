@@ -1,0 +1,378 @@
+//! The chain of Python processes: base, generations, horses.
+//!
+//! [`Chain`] starts them, talks to them, and knows which live; it decides nothing.
+//! A base imports libraries and forks generations; a generation imports the user's
+//! modules and forks horses. What they say arrives as [`Input`]s.
+//!
+//! Invariants:
+//! * A horse is registered here before it can be told to run.
+//! * A generation reaps a horse only when told, after its pid was struck off here.
+//! * Nothing of the chain outlives this process: each holds a life line (see
+//!   `python/freshq_runtime/lifeline.py`) whose other end is only here.
+
+pub mod bootstrap;
+pub mod frame;
+pub mod interpreter;
+pub mod link;
+pub mod messages;
+pub mod reaper;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use self::link::{Link, LinkError};
+use self::messages::{BaseReady, BaseSettings, ForkGeneration, ToGeneration};
+use self::reaper::{Ended, Presence};
+use crate::input::Input;
+use crate::reload::machine::GenerationId;
+use crate::settings::ORDERS_MAX;
+use crate::worker::horse::Horse;
+
+/// Number of a base; they count up from 1 for the life of a supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BaseId(pub u64);
+
+/// How bases are started.
+#[derive(Debug)]
+pub struct BaseCommand {
+    /// The interpreter.
+    pub python: PathBuf,
+    /// The script that makes it a base.
+    pub script: PathBuf,
+}
+
+/// A frame on its way to a process, with the descriptors that belong to it.
+struct Order {
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+}
+
+/// A process we can talk to. Dropping `orders` hangs up, which tells it to end.
+#[derive(Debug)]
+struct Child {
+    orders: Option<mpsc::Sender<Order>>,
+    presence: Option<Presence>,
+    /// Kept until the process has ended: closing it kills the process's group.
+    _lifeline: OwnedFd,
+}
+
+#[derive(Debug)]
+struct BaseProcess {
+    child: Child,
+    ready: Option<BaseReady>,
+}
+
+#[derive(Debug)]
+struct HorseProcess {
+    generation: GenerationId,
+    presence: Presence,
+    /// The slot (or nobody, for a spare) waits at the other end.
+    exit: oneshot::Sender<i32>,
+    _lifeline: OwnedFd,
+}
+
+/// Who it was that ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A base.
+    Base(BaseId),
+    /// A generation, with its raw wait status.
+    Generation(GenerationId, i32),
+    /// A horse of this generation.
+    Horse(GenerationId),
+    /// Not of the chain.
+    Other,
+}
+
+/// The processes that live.
+#[derive(Debug)]
+pub struct Chain {
+    command: BaseCommand,
+    inputs: mpsc::Sender<Input>,
+    /// One task per process that talks; they end when their process hangs up or we do.
+    talks: JoinSet<()>,
+    bases: BTreeMap<BaseId, BaseProcess>,
+    generations: BTreeMap<GenerationId, Child>,
+    horses: HashMap<i32, HorseProcess>,
+    /// Horses that were asked for and have not reported yet.
+    unborn: HashMap<u64, (Link, OwnedFd)>,
+    last_base: u64,
+    last_horse: u64,
+}
+
+impl Chain {
+    /// A chain without processes.
+    pub fn new(command: BaseCommand, inputs: mpsc::Sender<Input>) -> Self {
+        Self {
+            command,
+            inputs,
+            talks: JoinSet::new(),
+            bases: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            horses: HashMap::new(),
+            unborn: HashMap::new(),
+            last_base: 0,
+            last_horse: 0,
+        }
+    }
+
+    /// Starts a base; it reports when its libraries are imported.
+    pub fn start_base(&mut self, settings: &BaseSettings) -> io::Result<BaseId> {
+        let (link, theirs) = Link::pair()?;
+        let (lifeline, their_lifeline) = lifeline()?;
+        let process = Command::new(&self.command.python)
+            .arg(&self.command.script)
+            .stdin(Stdio::from(theirs))
+            .process_group(0)
+            .spawn()?;
+        self.last_base += 1;
+        let id = BaseId(self.last_base);
+        let orders = self.talk(
+            link,
+            move |message| Input::FromBase(id, message),
+            move |error| Input::BaseGone(id, error),
+        );
+        send(&orders, settings, vec![their_lifeline]);
+        let presence = Some(Presence::new(process.id() as i32));
+        let child = Child { orders: Some(orders), presence, _lifeline: lifeline };
+        self.bases.insert(id, BaseProcess { child, ready: None });
+        Ok(id)
+    }
+
+    /// Notes that a base is ready, and tells the older ones to end: nothing is forked from
+    /// them any more. Their generations live on.
+    pub fn base_ready(&mut self, id: BaseId, report: BaseReady) {
+        for (other, base) in &mut self.bases {
+            if *other < id {
+                base.child.orders = None;
+            }
+        }
+        if let Some(base) = self.bases.get_mut(&id) {
+            base.ready = Some(report);
+        }
+    }
+
+    /// The newest base that can fork.
+    pub fn base(&self) -> Option<&BaseReady> {
+        self.usable_base().and_then(|base| base.ready.as_ref())
+    }
+
+    fn usable_base(&self) -> Option<&BaseProcess> {
+        self.bases.values().rev().find(|base| base.ready.is_some() && base.child.orders.is_some())
+    }
+
+    /// Kills a base that does not answer or cannot be used.
+    pub fn discard_base(&mut self, id: BaseId) {
+        if let Some(base) = self.bases.get_mut(&id) {
+            base.child.orders = None;
+            base.child.kill();
+        }
+    }
+
+    /// Forks a generation from the newest base; it reports when it has loaded.
+    pub fn fork_generation(
+        &mut self,
+        id: GenerationId,
+        modules: Vec<(String, bool)>,
+    ) -> io::Result<()> {
+        let (link, theirs) = Link::pair()?;
+        let (lifeline, their_lifeline) = lifeline()?;
+        let orders = self.talk(
+            link,
+            move |message| Input::FromGeneration(id, message),
+            move |error| Input::GenerationGone(id, error),
+        );
+        let child = Child { orders: Some(orders), presence: None, _lifeline: lifeline };
+        self.generations.insert(id, child);
+        if let Some(base) = self.usable_base().and_then(|base| base.child.orders.as_ref()) {
+            let order = ForkGeneration { generation: id.0, modules };
+            send(base, &order, vec![theirs, their_lifeline]);
+        }
+        Ok(())
+    }
+
+    /// Notes the process of a generation.
+    pub fn generation_forked(&mut self, id: GenerationId, pid: i32) {
+        if let Some(child) = self.generations.get_mut(&id) {
+            child.presence = Some(Presence::new(pid));
+        }
+    }
+
+    /// Tells a generation to end, once it has nothing more to do. Its horses live on.
+    pub fn retire(&mut self, id: GenerationId) {
+        if let Some(child) = self.generations.get_mut(&id) {
+            child.orders = None;
+        }
+    }
+
+    /// Kills a generation that does not answer. Its horses live on.
+    pub fn kill_generation(&mut self, id: GenerationId) {
+        if let Some(child) = self.generations.get_mut(&id) {
+            child.orders = None;
+            child.kill();
+        }
+    }
+
+    /// Asks a generation for a horse.
+    pub fn fork_horse(&mut self, generation: GenerationId) -> io::Result<()> {
+        let Some(orders) = self.generations.get(&generation).and_then(|child| child.orders.as_ref())
+        else {
+            return Ok(());
+        };
+        let (link, theirs) = Link::pair()?;
+        let (lifeline, their_lifeline) = lifeline()?;
+        self.last_horse += 1;
+        let order = ToGeneration::Fork { horse: self.last_horse };
+        send(orders, &order, vec![theirs, their_lifeline]);
+        self.unborn.insert(self.last_horse, (link, lifeline));
+        Ok(())
+    }
+
+    /// A horse was forked: registers it and hands it out.
+    pub fn horse_forked(&mut self, generation: GenerationId, number: u64, pid: i32) -> Option<Horse> {
+        let (link, lifeline) = self.unborn.remove(&number)?;
+        let presence = Presence::new(pid);
+        let (exit, exited) = oneshot::channel();
+        let process =
+            HorseProcess { generation, presence: presence.clone(), exit, _lifeline: lifeline };
+        self.horses.insert(pid, process);
+        Some(Horse { generation, presence, link, exit: exited, status: None })
+    }
+
+    /// A generation says that a horse has ended: strikes it off, then lets it be reaped.
+    pub fn horse_exited(&mut self, generation: GenerationId, pid: i32, status: i32) {
+        self.strike_off(pid, status);
+        if let Some(orders) = self.generations.get(&generation).and_then(|child| child.orders.as_ref())
+        {
+            send(orders, &ToGeneration::Reap { pid }, Vec::new());
+        }
+    }
+
+    fn strike_off(&mut self, pid: i32, status: i32) -> Option<GenerationId> {
+        let horse = self.horses.remove(&pid)?;
+        horse.presence.clear();
+        // Nobody listens for the end of a spare, or of a horse that has answered.
+        let _ = horse.exit.send(status);
+        Some(horse.generation)
+    }
+
+    /// A process ended and was reaped, here or by its parent.
+    pub fn ended(&mut self, ended: Ended) -> Who {
+        let is = |child: &Child| child.presence.as_ref().is_some_and(|p| p.pid() == ended.pid);
+        if let Some(generation) = self.strike_off(ended.pid, ended.status) {
+            return Who::Horse(generation);
+        }
+        let generation = self.generations.iter().find(|(_, child)| is(child)).map(|(id, _)| *id);
+        if let Some(child) = generation.and_then(|id| self.generations.remove(&id).map(|c| (id, c))) {
+            child.1.clear();
+            return Who::Generation(child.0, ended.status);
+        }
+        let base = self.bases.iter().find(|(_, base)| is(&base.child)).map(|(id, _)| *id);
+        if let Some(base) = base.and_then(|id| self.bases.remove(&id).map(|base| (id, base))) {
+            base.1.child.clear();
+            return Who::Base(base.0);
+        }
+        Who::Other
+    }
+
+    /// Horses that live on generations other than this one.
+    pub fn draining(&self, serving: GenerationId) -> usize {
+        self.horses.values().filter(|horse| horse.generation != serving).count()
+    }
+
+    /// Horses that live, with or without a job.
+    pub fn horses(&self) -> usize {
+        self.horses.len()
+    }
+
+    /// Whether nothing of the chain lives any more.
+    pub fn is_empty(&self) -> bool {
+        self.bases.is_empty() && self.generations.is_empty() && self.horses.is_empty()
+    }
+
+    /// Tells everything to end.
+    pub fn hang_up(&mut self) {
+        self.unborn.clear();
+        for child in self.generations.values_mut() {
+            child.orders = None;
+        }
+        for base in self.bases.values_mut() {
+            base.child.orders = None;
+        }
+    }
+
+    /// Kills everything that lives.
+    pub fn kill_all(&self) {
+        self.horses.values().for_each(|horse| horse.presence.kill_group());
+        self.generations.values().for_each(Child::kill);
+        self.bases.values().for_each(|base| base.child.kill());
+    }
+
+    /// Gives a process its own task, which passes on what it says and what it is told.
+    fn talk<M: DeserializeOwned + Send + 'static>(
+        &mut self,
+        mut link: Link,
+        said: impl Fn(M) -> Input + Send + 'static,
+        gone: impl FnOnce(LinkError) -> Input + Send + 'static,
+    ) -> mpsc::Sender<Order> {
+        let (sender, mut orders) = mpsc::channel::<Order>(ORDERS_MAX);
+        let inputs = self.inputs.clone();
+        self.talks.spawn(async move {
+            let error = loop {
+                tokio::select! {
+                    order = orders.recv() => match order {
+                        Some(order) => if let Err(error) = link.send_bytes(&order.bytes, &order.fds).await {
+                            break error;
+                        },
+                        None => return,
+                    },
+                    message = link.receive::<M>() => match message {
+                        Ok((message, _)) => if inputs.send(said(message)).await.is_err() { return },
+                        Err(error) => break error,
+                    },
+                }
+            };
+            // The loop has ended; nobody needs to know.
+            drop(inputs.send(gone(error)).await);
+        });
+        sender
+    }
+}
+
+impl Child {
+    fn kill(&self) {
+        if let Some(presence) = &self.presence {
+            presence.kill_group();
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(presence) = &self.presence {
+            presence.clear();
+        }
+    }
+}
+
+/// Queues a message. A full queue is a process that reads nothing: it is then as good as
+/// gone, and its silence is noticed by the limits on what it was asked.
+fn send(orders: &mpsc::Sender<Order>, header: &impl Serialize, fds: Vec<OwnedFd>) {
+    if let Ok(bytes) = frame::encode(header, b"") {
+        drop(orders.try_send(Order { bytes, fds }));
+    }
+}
+
+/// A life line: our end, and the one for the process.
+fn lifeline() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    Ok((ours.into(), theirs.into()))
+}

@@ -1,0 +1,62 @@
+//! The one reaper of this process's children.
+//!
+//! The supervisor is child subreaper: whatever loses its parent below it becomes its
+//! child. A pid is free for reuse the moment it is reaped, so every process that somebody
+//! may still signal carries a [`Presence`], and the loop clears it in the same step.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+
+/// A child that has ended and was reaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its process id; another process may have it by now.
+    pub pid: i32,
+    /// Raw wait status.
+    pub status: i32,
+}
+
+/// Whether a process group may still be signalled. Clones are of one process.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    pid: i32,
+    there: Arc<AtomicBool>,
+}
+
+impl Presence {
+    /// Of a process that has just been started and leads its own group.
+    pub fn new(pid: i32) -> Self {
+        Self { pid, there: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its pid is about to be free: nobody signals it any more.
+    pub fn clear(&self) {
+        self.there.store(false, Ordering::Relaxed);
+    }
+
+    /// Kills the whole process group, if it is still there.
+    pub fn kill_group(&self) {
+        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.there.load(Ordering::Relaxed)) {
+            // Fails only when the group is gone, which is what was wanted.
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Becomes the parent of every orphan below this process.
+pub fn become_subreaper() -> std::io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+/// Reaps the next child that has ended, if there is one.
+pub fn reap_next() -> Option<Ended> {
+    let (pid, status) = rustix::process::waitpid(None, WaitOptions::NOHANG).ok().flatten()?;
+    Some(Ended { pid: pid.as_raw_nonzero().get(), status: status.as_raw() })
+}

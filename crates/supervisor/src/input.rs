@@ -1,0 +1,60 @@
+//! Everything that can wake the loop.
+
+use tokio::sync::oneshot;
+
+use crate::forkserver::BaseId;
+use crate::forkserver::link::LinkError;
+use crate::forkserver::messages::{FromBase, FromGeneration, Learned};
+use crate::reload::machine::GenerationId;
+use crate::worker::SlotEnd;
+use crate::worker::horse::Horse;
+
+/// Something happened that the loop has to know.
+#[derive(Debug)]
+pub enum Input {
+    /// A base said something.
+    FromBase(BaseId, FromBase),
+    /// A base hung up.
+    BaseGone(BaseId, LinkError),
+    /// A generation said something.
+    FromGeneration(GenerationId, FromGeneration),
+    /// A generation hung up.
+    GenerationGone(GenerationId, LinkError),
+    /// A slot has taken a job: this is the barrier.
+    HorseWanted(HorseRequest),
+    /// A job imported something that its generation had not.
+    Learned(GenerationId, Learned),
+    /// A slot has ended an execution.
+    JobEnded {
+        /// Whether the job ended well.
+        finished: bool,
+    },
+    /// A horse that had hung up left no exit status in time: its generation is stuck.
+    ExitOverdue(GenerationId),
+    /// A slot's record is in Redis, and it waits for jobs.
+    SlotReady,
+    /// A slot is done.
+    SlotEnded(SlotEnd),
+    /// A stop was asked for.
+    Stop,
+    /// A reload was asked for.
+    Reload,
+    /// A child of this process ended.
+    ChildEnded,
+}
+
+/// A slot that stands at the barrier with a job.
+#[derive(Debug)]
+pub struct HorseRequest {
+    /// Where the answer goes; the slot waits for it, and may give up.
+    pub reply: oneshot::Sender<Grant>,
+}
+
+/// What a slot at the barrier is told.
+#[derive(Debug)]
+pub enum Grant {
+    /// Run the job on this horse.
+    Horse(Horse),
+    /// The newest code is broken and jobs are held: give the job back.
+    Hold,
+}

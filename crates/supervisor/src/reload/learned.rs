@@ -1,0 +1,120 @@
+//! What jobs have been seen to import, kept for the project's next start.
+//!
+//! User modules are imported by each generation, library modules by the base. Nothing is
+//! guessed by walking folders: a module is here because a job needed it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Most names kept of each kind; beyond it something is wrong with what is learned.
+pub const NAMES_MAX: usize = 20_000;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Lists {
+    /// Interpreter and rq the lists were learned with; others start anew.
+    interpreter: String,
+    modules: Vec<String>,
+    libraries: Vec<String>,
+    /// Libraries that cannot be imported outside the user's code.
+    excluded: Vec<String>,
+}
+
+/// The learned lists and the file they are kept in.
+#[derive(Debug)]
+pub struct LearnedImports {
+    file: PathBuf,
+    lists: Lists,
+}
+
+impl LearnedImports {
+    /// Reads what earlier runs learned; an unreadable or foreign file is the same as none.
+    pub fn load(project_cache: &Path, interpreter: &str) -> Self {
+        let file = project_cache.join("learned.json");
+        let lists = fs_err::read(&file)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Lists>(&bytes).ok())
+            .filter(|lists| lists.interpreter == interpreter)
+            .unwrap_or_else(|| Lists { interpreter: interpreter.to_owned(), ..Lists::default() });
+        Self { file, lists }
+    }
+
+    /// User modules, in the order to import them.
+    pub fn modules(&self) -> &[String] {
+        &self.lists.modules
+    }
+
+    /// Library modules, in the order to import them.
+    pub fn libraries(&self) -> &[String] {
+        &self.lists.libraries
+    }
+
+    /// Adds user modules; tells whether any was new.
+    pub fn add_modules(&mut self, names: Vec<String>) -> bool {
+        add(&mut self.lists.modules, names)
+    }
+
+    /// Adds library modules; tells whether any was new.
+    pub fn add_libraries(&mut self, names: Vec<String>) -> bool {
+        let excluded = &self.lists.excluded;
+        let names = names.into_iter().filter(|name| !excluded.contains(name)).collect();
+        add(&mut self.lists.libraries, names)
+    }
+
+    /// Forgets user modules that no longer exist.
+    pub fn forget_modules(&mut self, gone: &[String]) {
+        self.lists.modules.retain(|name| !gone.contains(name));
+    }
+
+    /// Keeps libraries out of the base from now on: they cannot be imported there.
+    pub fn exclude_libraries(&mut self, skipped: &[(String, String)]) {
+        let names: Vec<String> = skipped.iter().map(|(name, _)| name.clone()).collect();
+        self.lists.libraries.retain(|name| !names.contains(name));
+        add(&mut self.lists.excluded, names);
+    }
+
+    /// Writes the lists for the next start.
+    pub fn save(&self) -> std::io::Result<()> {
+        let temporary = self.file.with_extension(format!("json.{}", std::process::id()));
+        fs_err::write(&temporary, serde_json::to_vec_pretty(&self.lists)?)?;
+        fs_err::rename(temporary, &self.file)
+    }
+}
+
+fn add(list: &mut Vec<String>, names: Vec<String>) -> bool {
+    let before = list.len();
+    for name in names {
+        if list.len() < NAMES_MAX && !list.contains(&name) {
+            list.push(name);
+        }
+    }
+    before < list.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_survive_a_restart_but_not_another_interpreter() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut learned = LearnedImports::load(cache.path(), "3.11");
+        assert!(learned.add_modules(vec!["app.tasks".into()]));
+        assert!(!learned.add_modules(vec!["app.tasks".into()]));
+        assert!(learned.add_libraries(vec!["pandas".into(), "odd".into()]));
+        learned.exclude_libraries(&[("odd".into(), "ImportError".into())]);
+        assert!(!learned.add_libraries(vec!["odd".into()]), "it would be tried for ever");
+        learned.save().unwrap();
+        let again = LearnedImports::load(cache.path(), "3.11");
+        assert_eq!(again.modules(), ["app.tasks"]);
+        assert_eq!(again.libraries(), ["pandas"]);
+        assert!(LearnedImports::load(cache.path(), "3.12").modules().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_file_is_the_same_as_none() {
+        let cache = tempfile::tempdir().unwrap();
+        fs_err::write(cache.path().join("learned.json"), "{half").unwrap();
+        assert!(LearnedImports::load(cache.path(), "3.11").modules().is_empty());
+    }
+}

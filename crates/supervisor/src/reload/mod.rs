@@ -1,0 +1,9 @@
+//! How a save becomes a generation.
+//!
+//! `watch` reports paths; [`relevance`] drops what is no change of the code; [`machine`]
+//! decides what loads, serves and retires; [`learned`] knows what a generation is to
+//! import. The shell that carries it out is `supervisor.rs`.
+
+pub mod learned;
+pub mod machine;
+pub mod relevance;

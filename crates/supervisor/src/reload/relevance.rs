@@ -1,0 +1,132 @@
+//! Which touched paths are a change of the code that runs.
+//!
+//! A file that the newest attempt loaded counts when its bytes differ from those that
+//! were compiled. Another Python file counts when it is new (it may shadow a module or
+//! complete an import), and, while the newest code is broken, also when it was written
+//! or removed (the mend may be anywhere). Data files that the user asked to watch always
+//! count. A touch, or a rewrite with the same bytes, never does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::watch::Change;
+
+/// The user files of the newest generation that was tried, as it compiled them.
+#[derive(Clone, Debug, Default)]
+pub struct LoadedCode {
+    files: BTreeMap<PathBuf, String>,
+}
+
+impl LoadedCode {
+    /// From a generation's report.
+    pub fn new(files: BTreeMap<PathBuf, String>) -> Self {
+        Self { files }
+    }
+
+    /// How many files it has.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether no user file was loaded.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// One short hash of all of it: the proof that a reload is what it says.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (path, hash) in &self.files {
+            hasher.update(path.as_os_str().as_encoded_bytes());
+            hasher.update(hash.as_bytes());
+        }
+        hex(&hasher.finalize()[..4])
+    }
+
+    /// Files whose content on disk is no longer what was compiled.
+    pub fn moved(&self) -> BTreeSet<PathBuf> {
+        self.files.keys().filter(|path| self.differs(path)).cloned().collect()
+    }
+
+    /// Those of `touched` that change the code; `broken` tells that the newest code is.
+    pub fn changes(&self, touched: &BTreeMap<PathBuf, Change>, broken: bool) -> BTreeSet<PathBuf> {
+        touched
+            .iter()
+            .filter(|(path, change)| self.counts(path, **change, broken))
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+
+    fn counts(&self, path: &Path, change: Change, broken: bool) -> bool {
+        if self.files.contains_key(path) {
+            return self.differs(path);
+        }
+        let python = path.extension().is_some_and(|extension| extension == "py");
+        !python || broken || change == Change::Created
+    }
+
+    fn differs(&self, path: &Path) -> bool {
+        self.files.get(path) != content_hash(path).as_ref()
+    }
+}
+
+/// SHA-256 of a file's bytes; none if it cannot be read.
+fn content_hash(path: &Path) -> Option<String> {
+    fs_err::read(path).ok().map(|bytes| hex(&Sha256::digest(bytes)))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: Change, loaded: bool, same: bool, broken: bool, expected: bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.py");
+        fs_err::write(&path, "now").unwrap();
+        let compiled = if same { "now" } else { "before" };
+        let mut files = BTreeMap::new();
+        if loaded {
+            files.insert(path.clone(), hex(&Sha256::digest(compiled)));
+        }
+        let code = LoadedCode::new(files);
+        let touched = BTreeMap::from([(path, change)]);
+        let counted = !code.changes(&touched, broken).is_empty();
+        assert_eq!(counted, expected, "{change:?} loaded={loaded} same={same} broken={broken}");
+    }
+
+    #[test]
+    fn a_loaded_file_counts_by_its_bytes() {
+        for change in [Change::Created, Change::Written] {
+            check(change, true, false, false, true);
+            check(change, true, true, false, false);
+            check(change, true, true, true, false);
+        }
+    }
+
+    #[test]
+    fn another_file_counts_when_new_or_while_the_code_is_broken() {
+        check(Change::Written, false, false, false, false);
+        check(Change::Written, false, false, true, true);
+        check(Change::Created, false, false, false, true);
+        check(Change::Removed, false, false, false, false);
+    }
+
+    #[test]
+    fn a_removed_file_that_was_loaded_counts() {
+        let gone = PathBuf::from("/nowhere/a.py");
+        let code = LoadedCode::new(BTreeMap::from([(gone.clone(), "00".to_owned())]));
+        let touched = BTreeMap::from([(gone.clone(), Change::Removed)]);
+        assert_eq!(code.changes(&touched, false), BTreeSet::from([gone.clone()]));
+        assert_eq!(code.moved(), BTreeSet::from([gone]));
+    }
+}

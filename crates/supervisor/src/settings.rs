@@ -1,0 +1,81 @@
+//! The numbers and names the engine needs, resolved by the caller.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rq::{QueueName, WorkerName};
+
+use crate::forkserver::interpreter::Interpreter;
+use crate::reload::machine::OnBroken;
+
+/// Everything a supervisor is told. No defaults: the command line has them.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// One name for each slot.
+    pub workers: Vec<WorkerName>,
+    /// Queues, in order of priority.
+    pub queues: Vec<QueueName>,
+    /// End when the queues are empty.
+    pub burst: bool,
+    /// End after this many jobs of a slot.
+    pub max_jobs: Option<u64>,
+    /// Time to live of a worker's record without a heartbeat.
+    pub worker_ttl: Duration,
+    /// Time between two heartbeats of a running job.
+    pub monitoring_interval: Duration,
+    /// How long results of jobs are kept that do not say, in seconds; -1 is for ever.
+    pub result_ttl: i64,
+    /// The Python that runs jobs.
+    pub interpreter: Interpreter,
+    /// What jobs connect to, in redis-py's form.
+    pub redis_url: String,
+    /// Appended to `sys.path`.
+    pub path: Vec<PathBuf>,
+    /// Folders of user code, absolute and without symlinks; also when reloading is off.
+    pub roots: Vec<PathBuf>,
+    /// User modules that every generation imports.
+    pub imports: Vec<String>,
+    /// How to reload; none when it is off.
+    pub reload: Option<ReloadSettings>,
+    /// For what any project may share: the Python side, compiled user code.
+    pub cache: PathBuf,
+    /// For what this project has learned.
+    pub project_cache: PathBuf,
+    /// Other children of this process that the supervisor cannot do without (the embedded Redis).
+    pub companions: Vec<Companion>,
+}
+
+/// How to reload.
+#[derive(Clone, Debug)]
+pub struct ReloadSettings {
+    /// What happens while the newest code cannot be imported.
+    pub on_broken: OnBroken,
+    /// Globs of files that count; empty means Python files.
+    pub include: Vec<String>,
+    /// Globs of files that do not.
+    pub ignore: Vec<String>,
+}
+
+/// A child of this process that is not the supervisor's own.
+#[derive(Clone, Debug)]
+pub struct Companion {
+    /// What people call it.
+    pub name: String,
+    /// Its process.
+    pub pid: i32,
+}
+
+/// How long a base may import its libraries.
+pub const BASE_START_MAX: Duration = Duration::from_mins(5);
+/// How long a generation may import the user's modules; then it is broken.
+pub const GENERATION_LOAD_MAX: Duration = Duration::from_mins(2);
+/// How long a file may stay open for writing before it is taken as it is.
+pub const UNFINISHED_WRITE_MAX: Duration = Duration::from_secs(2);
+/// How long the exit status of a horse that has hung up is waited for.
+pub const EXIT_STATUS_MAX: Duration = Duration::from_secs(10);
+/// How long processes may take to end after a stop before they are killed.
+pub const STOP_GRACE: Duration = Duration::from_secs(2);
+/// Inputs that may wait for the loop.
+pub const INPUTS_MAX: usize = 1024;
+/// Messages that may wait for one Python process.
+pub const ORDERS_MAX: usize = 1024;

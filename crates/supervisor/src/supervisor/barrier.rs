@@ -1,0 +1,109 @@
+//! A slot has a job: which horse runs it?
+//!
+//! Horses are forked ahead, so that a job does not wait for a fork. A spare belongs to the
+//! generation that serves; when another takes over, spares are hung up on and end.
+
+use std::collections::VecDeque;
+
+use super::Supervisor;
+use crate::input::{Grant, HorseRequest};
+use crate::reload::machine::{Availability, GenerationId};
+use crate::worker::horse::Horse;
+
+/// Most spare horses, however many slots there are.
+pub(super) const SPARES_MAX: usize = 4;
+
+/// Requests that wait, and horses that wait for requests.
+#[derive(Debug)]
+pub(super) struct Barrier {
+    waiting: VecDeque<HorseRequest>,
+    spares: Vec<Horse>,
+    /// Horses that were asked for and have not come yet.
+    coming: usize,
+    /// Where the spares are from.
+    generation: Option<GenerationId>,
+    spares_wanted: usize,
+}
+
+impl Barrier {
+    pub(super) fn new(slots: usize) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            spares: Vec::new(),
+            coming: 0,
+            generation: None,
+            spares_wanted: slots.min(SPARES_MAX),
+        }
+    }
+
+    /// Horses that have no job.
+    pub(super) fn spares(&self) -> usize {
+        self.spares.len()
+    }
+
+    pub(super) fn request(&mut self, request: HorseRequest) {
+        self.waiting.push_back(request);
+    }
+
+    /// A horse has been forked; one of a generation that serves no more is hung up on.
+    pub(super) fn horse_came(&mut self, horse: Horse) {
+        if Some(horse.generation) == self.generation {
+            self.coming = self.coming.saturating_sub(1);
+            self.spares.push(horse);
+        }
+    }
+
+    /// Another generation serves, or none.
+    pub(super) fn serve_from(&mut self, generation: Option<GenerationId>) {
+        self.generation = generation;
+        self.spares.clear();
+        self.coming = 0;
+    }
+}
+
+impl Supervisor {
+    /// Answers as many waiting requests as can be, and has horses forked for what is to come.
+    pub(super) fn give_horses(&mut self) {
+        self.barrier.waiting.retain(|request| !request.reply.is_closed());
+        if self.is_writing() {
+            return;
+        }
+        match self.machine.availability() {
+            Availability::Wait => {}
+            Availability::Hold => {
+                for request in self.barrier.waiting.drain(..) {
+                    // A slot that gave up meanwhile releases its job by itself.
+                    drop(request.reply.send(Grant::Hold));
+                }
+            }
+            Availability::Serve(generation) => {
+                debug_assert_eq!(self.barrier.generation, Some(generation));
+                self.serve_requests();
+                self.fork_ahead(generation);
+            }
+        }
+    }
+
+    fn serve_requests(&mut self) {
+        while !self.barrier.waiting.is_empty() {
+            let Some(mut horse) = self.barrier.spares.pop() else { return };
+            if horse.exit.try_recv().is_ok() {
+                continue; // it died while it waited
+            }
+            let Some(request) = self.barrier.waiting.pop_front() else { return };
+            if let Err(Grant::Horse(unused)) = request.reply.send(Grant::Horse(horse)) {
+                self.barrier.spares.push(unused);
+            }
+        }
+    }
+
+    fn fork_ahead(&mut self, generation: GenerationId) {
+        let wanted = self.barrier.waiting.len() + self.barrier.spares_wanted;
+        while self.barrier.spares.len() + self.barrier.coming < wanted {
+            match self.chain.fork_horse(generation) {
+                Ok(()) => self.barrier.coming += 1,
+                Err(error) => return self.warn(format!("cannot ask for a horse: {error}")),
+            }
+        }
+    }
+}

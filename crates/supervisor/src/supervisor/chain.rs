@@ -1,0 +1,141 @@
+//! What base and generations say, and how they end.
+
+use super::{Exit, Supervisor};
+use crate::clock::Moment;
+use crate::event::Event;
+use crate::forkserver::link::LinkError;
+use crate::forkserver::messages::{BaseReady, FromBase, FromGeneration};
+use crate::forkserver::reaper::{self, Ended};
+use crate::forkserver::{BaseId, Who};
+use crate::reload::machine::{Cause, GenerationId, Input};
+use crate::settings::BASE_START_MAX;
+
+impl Supervisor {
+    pub(super) fn from_base(&mut self, id: BaseId, message: FromBase) {
+        match message {
+            FromBase::Ready(ready) => self.base_is_ready(id, ready),
+            FromBase::Unusable { problem } => {
+                let python = self.settings.interpreter.executable.display();
+                self.exit = Some(Exit::PythonUnusable(format!("{python}: {problem}")));
+            }
+            FromBase::Forked { generation, pid } => {
+                self.chain.generation_forked(GenerationId(generation), pid);
+            }
+            FromBase::Ended { pid, status } => self.process_ended(Ended { pid, status }),
+        }
+    }
+
+    fn base_is_ready(&mut self, id: BaseId, ready: BaseReady) {
+        self.base_starting = self.base_starting.filter(|(starting, _)| *starting != id);
+        if !ready.skipped.is_empty() {
+            let names: Vec<_> = ready.skipped.iter().map(|(name, why)| format!("{name} ({why})")).collect();
+            self.report(Event::Detail(format!("not in the base: {}", names.join(", "))));
+            self.learned.exclude_libraries(&ready.skipped);
+        }
+        if 1 < ready.tasks && !self.learned.libraries().is_empty() {
+            self.chain.discard_base(id);
+            return self.start_bare_base("a library leaves threads behind, which a fork does not survive");
+        }
+        let first = self.chain.base().is_none();
+        self.report(Event::BaseReady {
+            libraries: self.learned.libraries().len(),
+            took: std::time::Duration::from_nanos(ready.import_ns),
+        });
+        self.chain.base_ready(id, ready.clone());
+        if self.slots.len() <= 1 {
+            // The signals' task alone: this is the start.
+            self.start_slots(&ready);
+        }
+        self.drive(Input::BaseReady);
+        if !first {
+            self.drive(Input::Wanted(Cause::learned(Moment::now())));
+        }
+        if self.base_outdated {
+            self.start_base();
+        }
+    }
+
+    /// Falls back to a base that imports no libraries: slower generations, but correct ones.
+    fn start_bare_base(&mut self, why: &str) {
+        self.warn(format!("libraries are imported by each generation from now on: {why}"));
+        let all: Vec<_> = self.learned.libraries().iter().map(|n| (n.clone(), String::new())).collect();
+        self.learned.exclude_libraries(&all);
+        self.start_base();
+    }
+
+    pub(super) fn base_gone(&mut self, id: BaseId, error: &LinkError) {
+        // Only a base that was not told to end says this. Its own end follows.
+        self.report(Event::Detail(format!("a base hung up: {error}")));
+        self.chain.discard_base(id);
+    }
+
+    fn base_ended(&mut self, id: BaseId) {
+        let starting = self.base_starting.is_some_and(|(starting, _)| starting == id);
+        if starting {
+            self.base_starting = None;
+            if self.learned.libraries().is_empty() {
+                let python = self.settings.interpreter.executable.display();
+                let text = format!("{python}: the base process ended while it started");
+                self.exit = Some(Exit::PythonUnusable(text));
+            } else {
+                self.start_bare_base("the base ended while it imported them");
+            }
+        } else if self.chain.base().is_none() {
+            self.drive(Input::BaseGone);
+            if self.base_starting.is_none() && self.exit.is_none() {
+                self.warn("the base ended; another is started".to_owned());
+                self.start_base();
+            }
+        }
+    }
+
+    pub(super) fn give_up_overdue_base(&mut self, now: Moment) {
+        if let Some((id, _)) = self.base_starting.filter(|(_, until)| *until <= now) {
+            let limit = BASE_START_MAX.as_secs();
+            self.warn(format!("the base has not imported its libraries within {limit} s"));
+            // Its end brings the next attempt.
+            self.base_starting = Some((id, now + BASE_START_MAX));
+            self.chain.discard_base(id);
+        }
+    }
+
+    pub(super) fn from_generation(&mut self, id: GenerationId, message: FromGeneration) {
+        match message {
+            FromGeneration::Ready(loaded) => self.generation_loaded(id, loaded),
+            FromGeneration::Broken(broken) => self.generation_broken(id, broken),
+            FromGeneration::Forked { horse, pid } => {
+                if let Some(horse) = self.chain.horse_forked(id, horse, pid) {
+                    self.barrier.horse_came(horse);
+                }
+            }
+            FromGeneration::Exited { pid, status } => self.chain.horse_exited(id, pid, status),
+        }
+    }
+
+    pub(super) fn generation_gone(&mut self, id: GenerationId, error: &LinkError) {
+        // Only one that was not told to end says this, or one that is broken. Its end follows.
+        self.report(Event::Detail(format!("generation {id} hung up: {error}")));
+        self.chain.kill_generation(id);
+    }
+
+    /// Reaps what has ended below this process.
+    pub(super) fn reap(&mut self) {
+        while let Some(ended) = reaper::reap_next() {
+            self.process_ended(ended);
+        }
+    }
+
+    fn process_ended(&mut self, ended: Ended) {
+        match self.chain.ended(ended) {
+            Who::Base(id) => self.base_ended(id),
+            Who::Generation(id, status) => self.generation_ended(id, status),
+            Who::Horse(_) => {}
+            Who::Other => {
+                let companion = self.settings.companions.iter().find(|c| c.pid == ended.pid);
+                if let Some(companion) = companion {
+                    self.exit = Some(Exit::CompanionEnded(companion.name.clone()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The loop: wait for an [`Input`], decide, carry out, publish.
+//!
+//! It owns everything that can change: the chain of processes, the reload machine, the
+//! watcher, the requests of slots that stand at the barrier. Slots are tasks that own
+//! their job; they ask here for a horse and are told through [`Orders`].
+//!
+//! * `barrier.rs`: a slot has a job: which horse runs it?
+//! * `reloading.rs`: from events and reports to generations.
+//! * `chain.rs`: what base and generations say, and their ends.
+//! * `stopping.rs`: how it ends.
+
+mod barrier;
+mod chain;
+mod readiness;
+mod reloading;
+mod stopping;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rq::{Client, RegisterError, WorkerBirth};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use self::barrier::Barrier;
+use self::reloading::Loading;
+use crate::clock::{self, Moment};
+use crate::event::{Event, Reporter};
+use crate::forkserver::messages::{BaseReady, BaseSettings};
+use crate::forkserver::{BaseCommand, BaseId, Chain, bootstrap, reaper};
+use crate::input::Input;
+use crate::reload::learned::LearnedImports;
+use crate::reload::machine::{self, Availability, Machine, OnBroken};
+use crate::reload::relevance::LoadedCode;
+use crate::settings::{BASE_START_MAX, INPUTS_MAX, Settings};
+use crate::shutdown::{Phase, Shutdown};
+use crate::signals::Signals;
+use crate::watch::{Filter, WatchError, Watcher};
+use crate::worker::persist::Outage;
+use crate::worker::wakeups::Wakeups;
+use crate::worker::{Orders, Shared, Slot, SlotEnd};
+
+/// How a supervisor ended.
+#[derive(Debug)]
+pub enum Exit {
+    /// It did what it was to do, or was told to stop.
+    Done,
+    /// The newest code is broken, no job may run, and nothing will change that.
+    CodeBroken,
+    /// A third signal came: nothing was waited for.
+    Aborted,
+    /// Redis knows an active worker of this name.
+    NotRegistered(RegisterError),
+    /// This Python cannot run jobs.
+    PythonUnusable(String),
+    /// A process that it cannot do without has ended.
+    CompanionEnded(String),
+}
+
+/// Why a supervisor could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A folder cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// A glob makes no sense.
+    #[error("a glob of the watched files makes no sense: {0}")]
+    Glob(#[from] globset::Error),
+    /// The operating system refused something.
+    #[error("cannot {what}: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What came back.
+        error: io::Error,
+    },
+}
+
+/// The engine, before and while it runs.
+#[derive(Debug)]
+pub struct Supervisor {
+    settings: Arc<Settings>,
+    client: Client,
+    out: Out,
+    inputs: mpsc::Receiver<Input>,
+    inputs_sender: mpsc::Sender<Input>,
+    signals: Option<Signals>,
+    orders: watch::Sender<Orders>,
+    chain: Chain,
+    machine: Machine,
+    watcher: Option<AsyncFd<Watcher>>,
+    /// Files that are being written right now, and since when they are waited for.
+    unfinished: BTreeMap<PathBuf, Moment>,
+    /// The user's files as the newest attempt compiled them.
+    code: LoadedCode,
+    learned: LearnedImports,
+    loading: Option<Loading>,
+    barrier: Barrier,
+    /// The base that is importing its libraries, and until when it may.
+    base_starting: Option<(BaseId, Moment)>,
+    /// Libraries were learned while a base was starting.
+    base_outdated: bool,
+    shutdown: Shutdown,
+    slots: JoinSet<()>,
+    slots_ready: usize,
+    slots_left: usize,
+    listening: bool,
+    tally: Tally,
+    exit: Option<Exit>,
+}
+
+/// To the front ends.
+#[derive(Clone)]
+struct Out(Reporter);
+
+impl std::fmt::Debug for Out {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Out")
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    finished: u64,
+    failed: u64,
+    why: &'static str,
+}
+
+impl Supervisor {
+    /// Prepares everything that can fail before a job is touched. Call within a runtime.
+    pub fn new(settings: Settings, client: Client, reporter: Reporter) -> Result<Self, StartError> {
+        let io = |what| move |error: io::Error| StartError::Io { what, error };
+        reaper::become_subreaper().map_err(io("adopt orphaned processes"))?;
+        let signals = Signals::listen().map_err(io("listen to signals"))?;
+        let script = bootstrap::write_runtime(&settings.cache)
+            .map_err(io("write the Python side into the cache folder"))?;
+        let watcher = match &settings.reload {
+            Some(reload) => {
+                let filter = Filter::new(&reload.include, &reload.ignore)?;
+                let watcher = Watcher::start(&settings.roots, filter)?;
+                Some(readiness::register(watcher).map_err(io("wait for file events"))?)
+            }
+            None => None,
+        };
+        let (inputs_sender, inputs) = mpsc::channel(INPUTS_MAX);
+        let on_broken = settings.reload.as_ref().map_or(OnBroken::Keep, |reload| reload.on_broken);
+        let command = BaseCommand { python: settings.interpreter.executable.clone(), script };
+        let interpreter = format!(
+            "{} {} rq {}",
+            settings.interpreter.executable.display(),
+            settings.interpreter.version,
+            settings.interpreter.rq_version
+        );
+        let supervisor = Self {
+            out: Out(reporter),
+            signals: Some(signals),
+            orders: watch::Sender::new(Orders { phase: Phase::Running, open: false }),
+            chain: Chain::new(command, inputs_sender.clone()),
+            machine: Machine::new(on_broken, Moment::now()),
+            watcher,
+            unfinished: BTreeMap::new(),
+            code: LoadedCode::default(),
+            learned: LearnedImports::load(&settings.project_cache, &interpreter),
+            loading: None,
+            barrier: Barrier::new(settings.workers.len()),
+            base_starting: None,
+            base_outdated: false,
+            shutdown: Shutdown::default(),
+            slots: JoinSet::new(),
+            slots_ready: 0,
+            slots_left: settings.workers.len(),
+            listening: false,
+            tally: Tally::default(),
+            exit: None,
+            inputs,
+            inputs_sender,
+            client,
+            settings: Arc::new(settings),
+        };
+        supervisor.trace_watching();
+        Ok(supervisor)
+    }
+
+    /// Runs until it is told to stop, or has nothing more to do.
+    pub async fn run(mut self) -> Exit {
+        if let Some(signals) = self.signals.take() {
+            self.slots.spawn(signals.forward(self.inputs_sender.clone()));
+        }
+        self.start_base();
+        while self.exit.is_none() && 0 < self.slots_left {
+            self.wait_and_handle().await;
+            self.settle();
+        }
+        self.end().await
+    }
+
+    /// One turn: waits for whatever comes first, and takes note of it.
+    async fn wait_and_handle(&mut self) {
+        let deadline = self.next_deadline();
+        tokio::select! {
+            biased;
+            input = self.inputs.recv() => if let Some(input) = input { self.handle(input) },
+            () = readiness::readable(self.watcher.as_ref()) => self.drain_watcher(),
+            () = clock::sleep_until(deadline) => self.tick(),
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        match input {
+            Input::FromBase(id, message) => self.from_base(id, message),
+            Input::BaseGone(id, error) => self.base_gone(id, &error),
+            Input::FromGeneration(id, message) => self.from_generation(id, message),
+            Input::GenerationGone(id, error) => self.generation_gone(id, &error),
+            Input::HorseWanted(request) => {
+                // The barrier: whatever was saved before the job was enqueued is readable now.
+                self.drain_watcher();
+                self.barrier.request(request);
+            }
+            Input::Learned(generation, learned) => self.learn(generation, learned),
+            Input::JobEnded { finished: true } => self.tally.finished += 1,
+            Input::JobEnded { finished: false } => self.tally.failed += 1,
+            Input::ExitOverdue(generation) => self.chain.kill_generation(generation),
+            Input::SlotReady => self.slots_ready += 1,
+            Input::SlotEnded(end) => self.slot_ended(end),
+            Input::Stop => self.stop_requested(),
+            Input::Reload => self.reload_requested(),
+            Input::ChildEnded => self.reap(),
+        }
+    }
+
+    /// After every turn: what follows from the new state.
+    fn settle(&mut self) {
+        self.give_horses();
+        let open = self.machine.serving().is_some()
+            && self.machine.availability() != Availability::Hold;
+        let orders = Orders { phase: self.shutdown.phase(), open };
+        self.orders.send_if_modified(|current| std::mem::replace(current, orders) != orders);
+        if open && !self.listening && self.slots_ready == self.settings.workers.len() {
+            self.listening = true;
+            self.report(Event::Listening {
+                workers: self.settings.workers.clone(),
+                queues: self.settings.queues.clone(),
+            });
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        [
+            self.machine.next_deadline(),
+            self.loading.as_ref().map(|loading| loading.until),
+            self.base_starting.map(|(_, until)| until),
+            self.unfinished_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn tick(&mut self) {
+        let now = Moment::now();
+        self.give_up_overdue_loading(now);
+        self.give_up_overdue_base(now);
+        self.take_overdue_writes(now);
+        self.drive(machine::Input::Tick);
+    }
+
+    /// Starts a base with all libraries that are known to be needed.
+    fn start_base(&mut self) {
+        let settings = BaseSettings {
+            roots: self.settings.roots.clone(),
+            code_cache: self.settings.cache.join("code"),
+            path: self.settings.path.clone(),
+            libraries: self.learned.libraries().to_vec(),
+            redis_url: self.settings.redis_url.clone(),
+        };
+        self.base_outdated = false;
+        match self.chain.start_base(&settings) {
+            Ok(id) => self.base_starting = Some((id, Moment::now() + BASE_START_MAX)),
+            Err(error) => {
+                let python = self.settings.interpreter.executable.display();
+                self.exit = Some(Exit::PythonUnusable(format!("{python} cannot be run: {error}")));
+            }
+        }
+    }
+
+    /// Puts one slot per worker name to work; the base knows what their records must say.
+    fn start_slots(&mut self, base: &BaseReady) {
+        let shared = Shared {
+            client: self.client.clone(),
+            inputs: self.inputs_sender.clone(),
+            orders: self.orders.subscribe(),
+            wakeups: (!self.settings.burst)
+                .then(|| Arc::new(Wakeups::start(&self.client, &self.settings.queues))),
+            reporter: self.out.0.clone(),
+            outage: Outage::new(self.out.0.clone()),
+            settings: self.settings.clone(),
+        };
+        for name in self.settings.workers.clone() {
+            let shared = shared.clone();
+            let birth = WorkerBirth {
+                name,
+                queues: self.settings.queues.clone(),
+                pid: std::process::id(),
+                hostname: hostname(),
+                ip_address: String::new(),
+                rq_version: base.rq_version.clone(),
+                python_version: base.python_version.clone(),
+                born: clock::wall(),
+                worker_ttl: self.settings.worker_ttl,
+            };
+            self.slots.spawn(async move {
+                let ip_address = shared.client.local_address().await;
+                let inputs = shared.inputs.clone();
+                let end = Slot::new(shared, WorkerBirth { ip_address, ..birth }).run().await;
+                // The loop waits for this; it is gone only when everything is.
+                drop(inputs.send(Input::SlotEnded(end)).await);
+            });
+        }
+    }
+
+    fn slot_ended(&mut self, end: SlotEnd) {
+        self.slots_left -= 1;
+        self.tally.why = match end {
+            SlotEnd::Stopped => "stopped",
+            SlotEnd::Drained => "the queues are empty",
+            SlotEnd::MaxJobs => "the most jobs allowed were run",
+            SlotEnd::NotRegistered(error) => {
+                self.exit = Some(Exit::NotRegistered(error));
+                "not registered"
+            }
+        };
+    }
+
+    fn report(&self, event: Event) {
+        (self.out.0)(&event);
+    }
+
+    fn warn(&self, text: String) {
+        self.report(Event::Warning(text));
+    }
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,291 @@
+//! From file events and reports to generations.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Exit, Supervisor};
+use crate::clock::Moment;
+use crate::event::{Event, Serving};
+use crate::forkserver::messages::{Broken, Learned, Loaded};
+use crate::reload::machine::{Cause, Effect, GenerationId, Input};
+use crate::reload::relevance::LoadedCode;
+use crate::settings::{GENERATION_LOAD_MAX, UNFINISHED_WRITE_MAX};
+use crate::shutdown::Phase;
+use crate::watch::Change;
+
+/// A generation that imports the user's modules.
+#[derive(Debug)]
+pub(super) struct Loading {
+    pub(super) generation: GenerationId,
+    asked: Moment,
+    pub(super) until: Moment,
+    loaded: Option<Measured>,
+}
+
+/// How long the steps of a loading took.
+#[derive(Debug)]
+struct Measured {
+    begun: Moment,
+    imported: Moment,
+    verified: Duration,
+}
+
+impl Supervisor {
+    /// The part of the start-up trace that answers: is reloading even on?
+    pub(super) fn trace_watching(&self) {
+        let decided = |topic, choice, why: &str| {
+            self.report(Event::Decided { topic, choice, why: why.to_owned() });
+        };
+        match &self.watcher {
+            Some(watcher) => {
+                let watcher = watcher.get_ref();
+                let roots: Vec<_> = watcher.roots().iter().map(|r| r.display().to_string()).collect();
+                decided("watch", roots.join(", "), &format!(
+                    "{} files in {} folders, inotify",
+                    watcher.file_count(),
+                    watcher.folder_count()
+                ));
+            }
+            None => decided("watch", "nothing".to_owned(), "reloading is off"),
+        }
+    }
+
+    /// Reads all file events that are there, and takes note of what they mean.
+    pub(super) fn drain_watcher(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let drained = match watcher.get_mut().drain() {
+            Ok(drained) => drained,
+            Err(error) => return self.warn(format!("file events cannot be read: {error}")),
+        };
+        if drained.overflowed {
+            self.report(Event::Detail("file events overflowed: the whole tree was compared".into()));
+        }
+        for root in &drained.gone_roots {
+            self.warn(format!("the watched folder {} is gone", root.display()));
+        }
+        let now = Moment::now();
+        let before = std::mem::take(&mut self.unfinished);
+        for path in drained.unfinished {
+            let since = before.get(&path).copied().unwrap_or(now);
+            self.unfinished.insert(path, since);
+        }
+        self.consider(&drained.changed);
+    }
+
+    fn consider(&mut self, touched: &BTreeMap<PathBuf, Change>) {
+        let changed = self.code.changes(touched, self.machine.newest_is_broken());
+        for path in touched.keys().filter(|path| !changed.contains(*path)) {
+            let why = "same content as what serves, or not a file that was loaded";
+            self.report(Event::Detail(format!("no reload for {}: {why}", path.display())));
+        }
+        if !changed.is_empty() {
+            self.report(Event::ChangeSeen { files: changed.clone() });
+            self.drive(Input::Wanted(Cause::changed(changed, Moment::now())));
+        }
+    }
+
+    /// Whether a file is in the middle of being written, so that jobs at the barrier wait.
+    pub(super) fn is_writing(&self) -> bool {
+        let now = Moment::now();
+        self.unfinished.values().any(|since| now.since(*since) < UNFINISHED_WRITE_MAX)
+    }
+
+    pub(super) fn unfinished_deadline(&self) -> Option<Moment> {
+        let now = Moment::now();
+        self.unfinished.values().map(|since| *since + UNFINISHED_WRITE_MAX).filter(|at| now < *at).min()
+    }
+
+    /// A file that somebody keeps open is taken as it is; its close will be a change again.
+    pub(super) fn take_overdue_writes(&mut self, now: Moment) {
+        let overdue: BTreeMap<PathBuf, Change> = self
+            .unfinished
+            .iter()
+            .filter(|(_, since)| UNFINISHED_WRITE_MAX <= now.since(**since))
+            .map(|(path, _)| (path.clone(), Change::Written))
+            .collect();
+        self.consider(&overdue);
+    }
+
+    pub(super) fn reload_requested(&mut self) {
+        self.drive(Input::Wanted(Cause::requested(Moment::now())));
+    }
+
+    /// Feeds the machine and carries out what it asks for.
+    pub(super) fn drive(&mut self, input: Input) {
+        for effect in self.machine.handle(Moment::now(), input) {
+            match effect {
+                Effect::Load(generation, _) => self.load(generation),
+                Effect::Serve(generation, cause) => self.serve(generation, cause),
+                Effect::Retire(generation) | Effect::Discard(generation) => {
+                    self.chain.retire(generation);
+                }
+                Effect::Announce { broken, serving } => self.nothing_serves_if(broken, serving),
+            }
+        }
+    }
+
+    fn load(&mut self, generation: GenerationId) {
+        let learned = self.learned.modules().iter().map(|name| (name.clone(), false));
+        let named = self.settings.imports.iter().map(|name| (name.clone(), true));
+        let asked = Moment::now();
+        self.loading = Some(Loading {
+            generation,
+            asked,
+            until: asked + GENERATION_LOAD_MAX,
+            loaded: None,
+        });
+        if let Err(error) = self.chain.fork_generation(generation, named.chain(learned).collect()) {
+            self.warn(format!("cannot ask for a generation: {error}"));
+        }
+    }
+
+    /// The loading generation has imported everything: compare it with the disk.
+    pub(super) fn generation_loaded(&mut self, generation: GenerationId, report: Loaded) {
+        if self.machine.loading() != Some(generation) {
+            return;
+        }
+        if 1 < report.tasks {
+            self.warn(format!(
+                "generation {generation}: importing your modules started threads ({} tasks); forking with threads may deadlock a job",
+                report.tasks
+            ));
+        }
+        self.learned.forget_modules(&report.gone);
+        self.code = LoadedCode::new(report.files);
+        let began = Moment::now();
+        let moved = self.code.moved();
+        if let Some(loading) = &mut self.loading {
+            loading.loaded = Some(Measured {
+                begun: Moment::from_nanos(report.begun_ns),
+                imported: Moment::from_nanos(report.imported_ns),
+                verified: Moment::now().since(began),
+            });
+        }
+        self.drive(Input::Loaded { generation, moved });
+        self.learn(generation, Learned { modules: Vec::new(), libraries: report.libraries });
+    }
+
+    fn serve(&mut self, generation: GenerationId, cause: Cause) {
+        self.barrier.serve_from(Some(generation));
+        let Some(loading) = self.loading.take() else { return };
+        let Some(measured) = loading.loaded else { return };
+        let serving = Serving {
+            generation,
+            files: self.code.len(),
+            fingerprint: self.code.fingerprint(),
+            seen: loading.asked.since(cause.seen),
+            forked: measured.begun.since(loading.asked),
+            imported: measured.imported.since(measured.begun),
+            verified: measured.verified,
+            total: Moment::now().since(cause.seen),
+            draining: self.chain.draining(generation),
+            cause,
+        };
+        self.report(Event::GenerationServing(serving));
+    }
+
+    /// The loading generation could not import the user's modules.
+    pub(super) fn generation_broken(&mut self, generation: GenerationId, broken: Broken) {
+        if self.machine.loading() != Some(generation) {
+            return;
+        }
+        self.loading = None;
+        self.code = LoadedCode::new(broken.files);
+        let moved = self.code.moved();
+        let certain = moved.is_empty();
+        self.drive(Input::Broken { generation, moved });
+        if certain {
+            let place = broken.file.zip(broken.line);
+            let serving = self.machine.serving().filter(|_| self.may_serve_old());
+            self.report(Event::GenerationBroken {
+                generation,
+                error: broken.error,
+                traceback: broken.traceback,
+                place,
+                serving,
+            });
+        }
+    }
+
+    fn may_serve_old(&self) -> bool {
+        self.machine.availability() != crate::reload::machine::Availability::Hold
+    }
+
+    /// Where nothing can mend the code: RQ's way without reloading, an end for a burst.
+    fn nothing_serves_if(&mut self, _broken: GenerationId, serving: Option<GenerationId>) {
+        if serving.is_some() || self.shutdown.phase() != Phase::Running {
+            return;
+        }
+        if self.settings.reload.is_some() {
+            if self.settings.burst {
+                self.exit = Some(Exit::CodeBroken);
+            }
+        } else if self.learned.modules().is_empty() {
+            self.exit = Some(Exit::CodeBroken);
+        } else {
+            // As RQ: each job imports what it needs, and fails by itself if that is broken.
+            self.learned.forget_modules(&self.learned.modules().to_vec());
+            self.drive(Input::Wanted(Cause::requested(Moment::now())));
+        }
+    }
+
+    pub(super) fn give_up_overdue_loading(&mut self, now: Moment) {
+        let Some(loading) = self.loading.take_if(|loading| loading.until <= now) else { return };
+        self.chain.kill_generation(loading.generation);
+        let limit = GENERATION_LOAD_MAX.as_secs();
+        self.generation_broken(
+            loading.generation,
+            Broken {
+                error: format!("importing your modules took longer than {limit} s"),
+                traceback: String::new(),
+                file: None,
+                line: None,
+                files: BTreeMap::new(),
+            },
+        );
+    }
+
+    /// A job or a generation imported something that the next should have from the start.
+    pub(super) fn learn(&mut self, generation: GenerationId, learned: Learned) {
+        let modules = self.learned.add_modules(learned.modules);
+        let libraries = self.learned.add_libraries(learned.libraries);
+        if !modules && !libraries {
+            return;
+        }
+        self.report(Event::Detail(format!("learned from generation {generation} what to import")));
+        if let Err(error) = self.learned.save() {
+            self.report(Event::Detail(format!("what was learned cannot be kept: {error}")));
+        }
+        if libraries && self.base_starting.is_some() {
+            self.base_outdated = true;
+        } else if libraries {
+            self.start_base();
+        } else if self.base_starting.is_none() {
+            // With a base on its way the next generation comes from that.
+            self.drive(Input::Wanted(Cause::learned(Moment::now())));
+        }
+    }
+
+    /// A generation has ended; a surprise unless it was told to.
+    pub(super) fn generation_ended(&mut self, generation: GenerationId, status: i32) {
+        let serving = self.machine.serving() == Some(generation);
+        let loading = self.machine.loading() == Some(generation);
+        if !serving && !loading || self.shutdown.phase() != Phase::Running && self.slots_left == 0 {
+            return;
+        }
+        if serving {
+            self.barrier.serve_from(None);
+        }
+        if loading {
+            self.loading = None;
+        }
+        self.drive(Input::Died(generation));
+        let now = Moment::now();
+        self.report(Event::GenerationDied {
+            generation,
+            status: Some(status),
+            pause: self.machine.next_deadline().map(|at| at.since(now)),
+        });
+    }
+}

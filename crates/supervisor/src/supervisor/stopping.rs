@@ -1,0 +1,74 @@
+//! How it ends: slots first, then generations, then bases, in the order of the chain.
+
+use super::{Exit, Supervisor};
+use crate::clock::{self, Moment};
+use crate::event::Event;
+use crate::settings::STOP_GRACE;
+use crate::shutdown::Phase;
+
+impl Supervisor {
+    /// A signal came, or a command.
+    pub(super) fn stop_requested(&mut self) {
+        let Some(phase) = self.shutdown.request(Moment::now()) else { return };
+        let running = self.chain.horses().saturating_sub(self.barrier.spares());
+        self.report(Event::Stopping { phase, running });
+        if phase == Phase::Abort {
+            self.exit = Some(Exit::Aborted);
+        }
+    }
+
+    /// Nothing more is to be done: ends all processes and says how it went.
+    pub(super) async fn end(mut self) -> Exit {
+        let exit = self.exit.take().unwrap_or(Exit::Done);
+        if matches!(exit, Exit::Aborted) {
+            return exit;
+        }
+        self.end_slots().await;
+        self.barrier.serve_from(None);
+        self.chain.hang_up();
+        self.wait_for_chain().await;
+        self.chain.kill_all();
+        self.wait_for_chain().await;
+        let why = match &exit {
+            Exit::Done => self.tally.why,
+            Exit::CodeBroken => "the code is broken",
+            Exit::Aborted => "aborted",
+            Exit::NotRegistered(_) => "not registered",
+            Exit::PythonUnusable(_) => "Python cannot be used",
+            Exit::CompanionEnded(_) => "a process it needs has ended",
+        };
+        self.report(Event::Stopped {
+            finished: self.tally.finished,
+            failed: self.tally.failed,
+            why,
+        });
+        exit
+    }
+
+    /// After an end that no signal asked for: lets running jobs finish and be recorded.
+    async fn end_slots(&mut self) {
+        while 0 < self.slots_left {
+            if self.shutdown.phase() == Phase::Running {
+                self.stop_requested();
+            }
+            if self.slots.len() <= 1 {
+                return; // none was started
+            }
+            self.wait_and_handle().await;
+            self.settle();
+            if matches!(self.exit, Some(Exit::Aborted)) {
+                return;
+            }
+        }
+    }
+
+    async fn wait_for_chain(&mut self) {
+        let until = Moment::now() + STOP_GRACE;
+        while !self.chain.is_empty() && Moment::now() < until {
+            tokio::select! {
+                input = self.inputs.recv() => if let Some(input) = input { self.handle(input) },
+                () = clock::sleep_until(Some(until)) => {}
+            }
+        }
+    }
+}

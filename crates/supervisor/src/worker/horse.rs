@@ -1,0 +1,58 @@
+//! A horse, as the slot that runs a job on it sees it.
+
+use tokio::sync::oneshot;
+
+use crate::forkserver::link::{Link, LinkError};
+use crate::forkserver::messages::{JobAnswer, RunJob};
+use crate::forkserver::reaper::Presence;
+use crate::reload::machine::GenerationId;
+
+/// One forked process that waits for one job.
+#[derive(Debug)]
+pub struct Horse {
+    /// Generation it was forked from, and stays with until it ends.
+    pub generation: GenerationId,
+    /// Its process; the loop clears it when the pid is about to be free.
+    pub presence: Presence,
+    /// Its socket; nobody else has this end.
+    pub link: Link,
+    /// Its raw wait status, sent once by the loop.
+    pub exit: oneshot::Receiver<i32>,
+    /// That status, once it has been received.
+    pub status: Option<i32>,
+}
+
+/// What a horse answered, with the parts of its body.
+#[derive(Debug)]
+pub struct Answer {
+    /// The header.
+    pub head: JobAnswer,
+    /// The serialized return value.
+    pub value: Option<Vec<u8>>,
+    /// The serialized meta.
+    pub meta: Option<Vec<u8>>,
+}
+
+impl Horse {
+    /// Tells it to run a job.
+    pub async fn run(&mut self, job: &rq::Started, worker: &str) -> Result<(), LinkError> {
+        let mut body = Vec::new();
+        let mut fields = Vec::new();
+        for (name, value) in job.hash.iter() {
+            fields.push((String::from_utf8_lossy(name).into_owned(), value.len()));
+            body.extend_from_slice(value);
+        }
+        let order = RunJob { job: job.job.to_string(), worker, fields };
+        self.link.send(&order, &body, &[]).await
+    }
+}
+
+/// Waits for the answer of a horse. Safe to cancel.
+pub async fn answer(link: &mut Link) -> Result<Answer, LinkError> {
+    let (head, mut body): (JobAnswer, Vec<u8>) = link.receive().await?;
+    let meta_at = head.value.unwrap_or(0).min(body.len());
+    let rest = body.split_off(meta_at);
+    let value = head.value.map(|_| body);
+    let meta = head.meta.map(|_| rest);
+    Ok(Answer { head, value, meta })
+}

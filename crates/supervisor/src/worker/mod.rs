@@ -1,0 +1,466 @@
+//! A slot: one RQ worker record and the loop behind it.
+//!
+//! Straight-line work: take a job, stand at the barrier, run it on a horse, record the end
+//! (and take the next in the same script), again. What interleaves is decided elsewhere:
+//! deadlines in [`machine`], stops in `shutdown.rs`, generations in `reload/`.
+//!
+//! Invariants:
+//! * A request to Redis that takes a job is never dropped before it is answered.
+//! * A job that was taken is finished, or released, whatever comes in between.
+
+pub mod horse;
+pub mod machine;
+pub mod outcome;
+pub mod persist;
+pub mod wakeups;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rq::{
+    Client, ExecutionId, Finish, FinishReply, Finished, Job, JobTimeout, RegisterError,
+    StartReply, StartRequest, Started, WorkerBirth, WorkerState,
+};
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::horse::Horse;
+use self::machine::{Effect, JobClock, heartbeat_ttl};
+use self::outcome::{Outcome, Record};
+use self::persist::Outage;
+use self::wakeups::Wakeups;
+use crate::clock::{self, Moment};
+use crate::event::{Event, JobEnd, Reporter};
+use crate::input::{Grant, HorseRequest, Input};
+use crate::settings::{EXIT_STATUS_MAX, Settings};
+use crate::shutdown::Phase;
+
+/// How often a suspended slot looks again (as RQ).
+pub const SUSPENDED_PAUSE: Duration = Duration::from_secs(1);
+/// How long the answer of a horse that has ended may still be on its way.
+pub const ANSWER_GRACE: Duration = Duration::from_millis(200);
+/// Horses that may die before they were given their job, in a row.
+pub const HORSES_PER_JOB_MAX: u32 = 5;
+
+/// What the loop tells all slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orders {
+    /// How far a stop has gone.
+    pub phase: Phase,
+    /// Whether jobs may be taken: a generation serves, and jobs are not held.
+    pub open: bool,
+}
+
+/// Waits until a stop has gone at least this far.
+pub async fn reached(orders: &watch::Receiver<Orders>, phase: Phase) {
+    // A sender that is gone means that the loop is: as far as it gets.
+    let _reached = orders.clone().wait_for(|orders| phase <= orders.phase).await.is_ok();
+}
+
+/// What all slots share.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "the reporter is a closure")]
+pub struct Shared {
+    /// Redis.
+    pub client: Client,
+    /// To the loop.
+    pub inputs: mpsc::Sender<Input>,
+    /// From the loop.
+    pub orders: watch::Receiver<Orders>,
+    /// Wakes idle slots; none for a burst, which never waits.
+    pub wakeups: Option<Arc<Wakeups>>,
+    /// To the front ends.
+    pub reporter: Reporter,
+    /// The connection's state.
+    pub outage: Outage,
+    /// The numbers.
+    pub settings: Arc<Settings>,
+}
+
+/// How a slot ended.
+#[derive(Debug)]
+pub enum SlotEnd {
+    /// A stop was asked for.
+    Stopped,
+    /// The queues are empty, and this is a burst.
+    Drained,
+    /// It has run as many jobs as it was to.
+    MaxJobs,
+    /// It could not be registered.
+    NotRegistered(RegisterError),
+}
+
+/// One slot.
+#[expect(missing_debug_implementations, reason = "it holds what all share")]
+pub struct Slot {
+    shared: Shared,
+    birth: WorkerBirth,
+    jobs_run: u64,
+    next_heartbeat: Moment,
+}
+
+enum Take {
+    Job(Box<Started>),
+    End(SlotEnd),
+}
+
+impl Slot {
+    /// A slot with this worker record; nothing is written yet.
+    pub fn new(shared: Shared, birth: WorkerBirth) -> Self {
+        Self { shared, birth, jobs_run: 0, next_heartbeat: Moment::now() }
+    }
+
+    /// Registers, works until told otherwise, and registers the worker's death.
+    pub async fn run(mut self) -> SlotEnd {
+        if let Err(error) = self.shared.client.register(&self.birth, clock::wall()).await {
+            return SlotEnd::NotRegistered(error);
+        }
+        self.tell(Input::SlotReady).await;
+        let mut next = None;
+        let end = loop {
+            let job = match next.take() {
+                Some(job) => job,
+                None => match self.take().await {
+                    Take::Job(job) => job,
+                    Take::End(end) => break end,
+                },
+            };
+            next = self.execute(&job).await;
+        };
+        // Best effort: an unreachable Redis forgets the record when its time to live is over.
+        if let Err(error) = self.shared.client.death(&self.birth, clock::wall()).await {
+            self.report(Event::Warning(format!("the end of a worker could not be recorded: {error}")));
+        }
+        end
+    }
+
+    /// Waits for a job.
+    async fn take(&mut self) -> Take {
+        loop {
+            let orders = *self.shared.orders.borrow_and_update();
+            if Phase::Running < orders.phase {
+                return Take::End(SlotEnd::Stopped);
+            }
+            if self.has_run_enough() {
+                return Take::End(SlotEnd::MaxJobs);
+            }
+            if !orders.open {
+                self.rest(None).await;
+                continue;
+            }
+            // Listening begins before looking, so that a push in between is not missed.
+            let woken = self.shared.wakeups.as_ref().map(|wakeups| wakeups.listen());
+            match self.start().await {
+                Some(StartReply::Job(job)) => return Take::Job(job),
+                Some(StartReply::Suspended) => {
+                    if self.shared.settings.burst {
+                        return Take::End(SlotEnd::Drained);
+                    }
+                    self.suspended().await;
+                }
+                Some(StartReply::Empty) if self.shared.settings.burst => {
+                    return Take::End(SlotEnd::Drained);
+                }
+                Some(StartReply::Empty) => {
+                    if let Some(wakeups) = &self.shared.wakeups {
+                        wakeups.arm();
+                    }
+                    self.rest(woken).await;
+                }
+                None => self.rest(None).await,
+            }
+        }
+    }
+
+    /// Waits for a push, for other orders, or until the next heartbeat is due.
+    async fn rest(&mut self, woken: Option<OwnedNotified>) {
+        let woken = async {
+            match woken {
+                Some(woken) => woken.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = woken => {}
+            _ = self.shared.orders.changed() => {}
+            () = clock::sleep_until(Some(self.next_heartbeat)) => self.heartbeat(WorkerState::Idle).await,
+        }
+    }
+
+    async fn suspended(&mut self) {
+        self.report(Event::Suspended(true));
+        loop {
+            self.heartbeat(WorkerState::Suspended).await;
+            tokio::select! {
+                () = tokio::time::sleep(SUSPENDED_PAUSE) => {}
+                () = reached(&self.shared.orders, Phase::Warm) => return,
+            }
+            if let Ok(false) = self.shared.client.is_suspended().await {
+                return self.report(Event::Suspended(false));
+            }
+        }
+    }
+
+    async fn heartbeat(&mut self, state: WorkerState) {
+        self.next_heartbeat = Moment::now() + self.shared.settings.monitoring_interval;
+        let beat = || self.shared.client.heartbeat(&self.birth, state, clock::wall());
+        if self.insist("store a heartbeat", beat).await == Some(true) {
+            self.report(Event::Registered { worker: self.birth.name.clone() });
+        }
+    }
+
+    /// Asks for a job. The same request is sent until it is answered.
+    async fn start(&mut self) -> Option<StartReply> {
+        self.next_heartbeat = Moment::now() + self.shared.settings.monitoring_interval;
+        let request = self.start_request();
+        self.insist("start a job", || self.shared.client.start(&request)).await
+    }
+
+    fn start_request(&self) -> StartRequest {
+        StartRequest {
+            worker: self.birth.name.clone(),
+            queues: self.birth.queues.clone(),
+            execution: ExecutionId::random(),
+            now: clock::wall(),
+            monitoring_interval: self.shared.settings.monitoring_interval,
+            worker_ttl: self.shared.settings.worker_ttl,
+        }
+    }
+
+    /// Runs a job that was taken; returns the next one if it came with the end of this.
+    async fn execute(&mut self, job: &Started) -> Option<Box<Started>> {
+        if Phase::Running < self.phase() {
+            return self.release(job, "a stop was asked for").await;
+        }
+        let parsed = match Job::parse(&job.job, &job.queue, &job.hash) {
+            Ok(parsed) => parsed,
+            Err(refusal) => {
+                let description = job.hash.text("description").unwrap_or_default().into_owned();
+                return self.conclude(job, &description, Outcome::Refused(refusal), Moment::now()).await;
+            }
+        };
+        for _ in 0..HORSES_PER_JOB_MAX {
+            let horse = match self.stand_at_the_barrier(job).await {
+                Some(Grant::Horse(horse)) => horse,
+                Some(Grant::Hold) => {
+                    return self.release(job, "the newest code is broken and jobs are held").await;
+                }
+                None => return self.release(job, "a stop was asked for").await,
+            };
+            let began = Moment::now();
+            if let Some(outcome) = self.run_on(horse, job, &parsed).await {
+                return self.conclude(job, &parsed.description, outcome, began).await;
+            }
+        }
+        let outcome = Outcome::Died { status: None, began: clock::wall() };
+        self.conclude(job, &parsed.description, outcome, Moment::now()).await
+    }
+
+    /// Waits until a horse of a generation that has every saved file is there. None: a stop
+    /// was asked for meanwhile.
+    async fn stand_at_the_barrier(&mut self, job: &Started) -> Option<Grant> {
+        let (reply, mut granted) = oneshot::channel();
+        self.tell(Input::HorseWanted(HorseRequest { reply })).await;
+        let interval = self.shared.settings.monitoring_interval;
+        let mut waited = false;
+        loop {
+            tokio::select! {
+                biased;
+                grant = &mut granted => {
+                    if waited {
+                        let begin = || self.shared.client.begin(job, clock::wall());
+                        self.insist("note the begin of a job", begin).await;
+                    }
+                    return grant.ok();
+                }
+                () = reached(&self.shared.orders, Phase::Warm) => return None,
+                () = tokio::time::sleep(interval) => {
+                    waited = true;
+                    self.job_heartbeat(job, heartbeat_ttl(interval)).await;
+                }
+            }
+        }
+    }
+
+    /// Runs the job to its end. None: the horse was dead before it could be given the job.
+    async fn run_on(&mut self, mut horse: Horse, job: &Started, parsed: &Job) -> Option<Outcome> {
+        let began = clock::wall();
+        match horse.run(job, self.birth.name.as_str()).await {
+            Ok(()) => {}
+            Err(crate::forkserver::link::LinkError::Frame(error)) => {
+                return Some(Outcome::Unsendable(format!("freshq cannot run this job: {error}")));
+            }
+            Err(_) => return None,
+        }
+        self.report(Event::JobBegun {
+            worker: self.birth.name.clone(),
+            job: job.job.clone(),
+            description: parsed.description.clone(),
+            queue: job.queue.clone(),
+            generation: horse.generation,
+        });
+        let outcome = match self.watch_over(&mut horse, job, parsed.timeout).await {
+            Some(answer) => Outcome::Answered(answer),
+            None => Outcome::Died { status: self.exit_status(&mut horse).await, began },
+        };
+        if let Outcome::Answered(answer) = &outcome
+            && let Some(learned) = &answer.head.learned
+        {
+            self.tell(Input::Learned(horse.generation, learned.clone())).await;
+        }
+        Some(outcome)
+    }
+
+    /// Keeps the execution alive until the horse answers. None: it ended without an answer.
+    async fn watch_over(
+        &mut self,
+        horse: &mut Horse,
+        job: &Started,
+        timeout: JobTimeout,
+    ) -> Option<horse::Answer> {
+        let interval = self.shared.settings.monitoring_interval;
+        let mut clock = JobClock::start(Moment::now(), timeout, interval);
+        let presence = horse.presence.clone();
+        let mut exited = None;
+        loop {
+            let due = exited.unwrap_or_else(|| clock.next_deadline());
+            let effect = tokio::select! {
+                biased;
+                answer = horse::answer(&mut horse.link) => return answer.ok(),
+                status = &mut horse.exit, if exited.is_none() => {
+                    horse.status = status.ok();
+                    // All it wrote is in the socket; children of it may keep that open.
+                    exited = Some(Moment::now() + ANSWER_GRACE);
+                    None
+                }
+                () = reached(&self.shared.orders, Phase::Cold), if !clock.is_killed() => clock.kill(),
+                () = clock::sleep_until(Some(due)) => {
+                    if exited.is_some() {
+                        return None;
+                    }
+                    clock.tick(Moment::now())
+                }
+            };
+            match effect {
+                Some(Effect::Kill) => presence.kill_group(),
+                Some(Effect::Heartbeat(ttl)) => self.job_heartbeat(job, ttl).await,
+                None => {}
+            }
+        }
+    }
+
+    /// How a horse that hung up has ended.
+    async fn exit_status(&self, horse: &mut Horse) -> Option<i32> {
+        if horse.status.is_some() {
+            return horse.status;
+        }
+        if let Ok(status) = tokio::time::timeout(EXIT_STATUS_MAX, &mut horse.exit).await {
+            return status.ok();
+        }
+        // It closed its socket but lives, or its generation is stuck: end both.
+        horse.presence.kill_group();
+        self.tell(Input::ExitOverdue(horse.generation)).await;
+        tokio::time::timeout(EXIT_STATUS_MAX, &mut horse.exit).await.ok()?.ok()
+    }
+
+    async fn job_heartbeat(&mut self, job: &Started, ttl: Duration) {
+        // Not insisted on: the job's answer must not wait for Redis, and the next one is near.
+        let now = clock::wall();
+        if let Err(error) = self.shared.client.job_heartbeat(&self.birth, job, ttl, now).await {
+            self.report(Event::Detail(format!("a heartbeat of job {} was lost: {error}", job.job)));
+        }
+    }
+
+    /// Records the end of an execution and, if this slot goes on, takes the next job with it.
+    async fn conclude(
+        &mut self,
+        job: &Started,
+        description: &str,
+        outcome: Outcome,
+        began: Moment,
+    ) -> Option<Box<Started>> {
+        self.jobs_run += 1;
+        let Record { ending, meta, started_at, ended_at, failure } =
+            outcome.into_record(clock::wall());
+        let finish = Finish {
+            worker: self.birth.name.clone(),
+            job: job.job.clone(),
+            queue: job.queue.clone(),
+            execution: job.execution.clone(),
+            started_at,
+            ended_at,
+            ending,
+            default_result_ttl: self.shared.settings.result_ttl,
+            meta,
+        };
+        let orders = *self.shared.orders.borrow();
+        let goes_on = orders.phase == Phase::Running && orders.open && !self.has_run_enough();
+        let next = goes_on.then(|| self.start_request());
+        let send = || self.shared.client.finish(&finish, next.as_ref());
+        let reply = self.insist("record the end of a job", send).await;
+        self.next_heartbeat = Moment::now() + self.shared.settings.monitoring_interval;
+        let Some(FinishReply { how, next }) = reply else {
+            self.report(Event::Warning(format!(
+                "the end of job {} could not be recorded; it stays in the started registry",
+                job.job
+            )));
+            return None;
+        };
+        let failure = failure.unwrap_or_default();
+        let how = match how {
+            Finished::Finished | Finished::Already if failure.summary.is_empty() => JobEnd::Finished,
+            Finished::Finished | Finished::Already | Finished::Failed => JobEnd::Failed(failure),
+            Finished::Retried { left } | Finished::RetryScheduled { left, .. } => {
+                JobEnd::Retried { failure, left }
+            }
+            Finished::Gone => JobEnd::Gone,
+        };
+        self.tell(Input::JobEnded { finished: how == JobEnd::Finished }).await;
+        self.report(Event::JobEnded {
+            worker: self.birth.name.clone(),
+            job: job.job.clone(),
+            description: description.to_owned(),
+            how,
+            took: Moment::now().since(began),
+        });
+        match next {
+            Some(StartReply::Job(job)) => Some(job),
+            Some(StartReply::Empty | StartReply::Suspended) | None => None,
+        }
+    }
+
+    /// Puts a job that has not begun back to the front of its queue.
+    async fn release(&mut self, job: &Started, why: &'static str) -> Option<Box<Started>> {
+        let name = self.birth.name.clone();
+        let send = || self.shared.client.release(&name, job, clock::wall());
+        if self.insist("put a job back", send).await.is_some() {
+            self.report(Event::JobReleased { job: job.job.clone(), why });
+        }
+        None
+    }
+
+    fn has_run_enough(&self) -> bool {
+        self.shared.settings.max_jobs.is_some_and(|most| most <= self.jobs_run)
+    }
+
+    fn phase(&self) -> Phase {
+        self.shared.orders.borrow().phase
+    }
+
+    async fn insist<T, F: Future<Output = Result<T, rq::Error>>>(
+        &self,
+        what: &str,
+        request: impl Fn() -> F,
+    ) -> Option<T> {
+        self.shared.outage.insist(&self.shared.orders, what, request).await
+    }
+
+    async fn tell(&self, input: Input) {
+        // The loop outlives its slots; if it is gone, the process is ending.
+        drop(self.shared.inputs.send(input).await);
+    }
+
+    fn report(&self, event: Event) {
+        (self.shared.reporter)(&event);
+    }
+}

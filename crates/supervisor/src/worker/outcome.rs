@@ -1,0 +1,144 @@
+//! Every way an execution ends, and what is recorded for it.
+
+use rq::{Ending, JobRefusal, Timestamp};
+
+use super::horse::Answer;
+use crate::event::Failure;
+use crate::forkserver::messages::AnswerKind;
+
+/// How an execution ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The horse answered: the job returned or raised.
+    Answered(Answer),
+    /// The horse ended without an answer.
+    Died {
+        /// Raw wait status; none if it could not be had.
+        status: Option<i32>,
+        /// When the job began.
+        began: Timestamp,
+    },
+    /// The job cannot be run by this worker.
+    Refused(JobRefusal),
+    /// The job could not be handed to a horse; the text says why.
+    Unsendable(String),
+}
+
+/// What goes into Redis and onto the screen.
+#[derive(Debug)]
+pub struct Record {
+    /// For the end of the job.
+    pub ending: Ending,
+    /// Serialized meta, for the case that the job is put back.
+    pub meta: Option<Vec<u8>>,
+    /// When the job's function was called.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// What went wrong, if anything did.
+    pub failure: Option<Failure>,
+}
+
+impl Outcome {
+    /// What is to be recorded; `now` is the end of an execution that could not tell it.
+    pub fn into_record(self, now: Timestamp) -> Record {
+        match self {
+            Self::Answered(answer) => answered(answer),
+            Self::Died { status, began } => died(status, began, now),
+            Self::Refused(refusal) => refused(refusal.to_string(), now),
+            Self::Unsendable(text) => refused(text, now),
+        }
+    }
+}
+
+fn answered(answer: Answer) -> Record {
+    let Answer { head, value, meta } = answer;
+    let (ending, failure) = match head.kind {
+        AnswerKind::Finished => (Ending::Finished { value }, None),
+        AnswerKind::Failed => {
+            let failure = Failure {
+                summary: head.summary,
+                place: head.place,
+                traceback: head.exc.clone(),
+            };
+            (Ending::Failed { exc_text: head.exc }, Some(failure))
+        }
+    };
+    Record {
+        ending,
+        meta,
+        started_at: Timestamp::from_micros(head.started_us),
+        ended_at: Timestamp::from_micros(head.ended_us),
+        failure,
+    }
+}
+
+fn died(status: Option<i32>, began: Timestamp, now: Timestamp) -> Record {
+    let text = died_text(status);
+    let failure = Failure {
+        summary: format!("{}{}", text.trim_end_matches("; "), status.map_or("", signal_name)),
+        place: None,
+        traceback: text.clone(),
+    };
+    Record {
+        ending: Ending::Failed { exc_text: text },
+        meta: None,
+        started_at: began,
+        ended_at: now,
+        failure: Some(failure),
+    }
+}
+
+/// RQ's text, to the letter: people and their tools match on it.
+fn died_text(status: Option<i32>) -> String {
+    match status {
+        Some(raw) if raw & 0x7f != 0 => format!(
+            "Work-horse terminated unexpectedly; waitpid returned {raw} (signal {}); ",
+            raw & 0x7f
+        ),
+        Some(raw) => format!("Work-horse terminated unexpectedly; waitpid returned {raw}; "),
+        None => "Work-horse terminated unexpectedly; waitpid returned None; ".to_owned(),
+    }
+}
+
+fn signal_name(status: i32) -> &'static str {
+    match status & 0x7f {
+        0 => "",
+        4 => " SIGILL",
+        6 => " SIGABRT",
+        7 => " SIGBUS",
+        8 => " SIGFPE",
+        9 => " SIGKILL",
+        11 => " SIGSEGV",
+        15 => " SIGTERM",
+        _ => " (another signal)",
+    }
+}
+
+fn refused(text: String, now: Timestamp) -> Record {
+    let failure = Failure { summary: text.clone(), place: None, traceback: text.clone() };
+    Record {
+        ending: Ending::Failed { exc_text: text },
+        meta: None,
+        started_at: now,
+        ended_at: now,
+        failure: Some(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_horse_is_described_in_rqs_words() {
+        for (status, expected) in [
+            (Some(9), "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); "),
+            (Some(139), "Work-horse terminated unexpectedly; waitpid returned 139 (signal 11); "),
+            (Some(768), "Work-horse terminated unexpectedly; waitpid returned 768; "),
+            (None, "Work-horse terminated unexpectedly; waitpid returned None; "),
+        ] {
+            assert_eq!(died_text(status), expected);
+        }
+    }
+}

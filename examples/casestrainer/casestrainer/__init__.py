@@ -1,0 +1,1 @@
+"""Finds the citations in court documents, as background jobs of RQ."""

@@ -1,0 +1,42 @@
+//! `cargo xtask COMMAND`: chores that cargo itself has no word for.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for developers")]
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "usage: cargo xtask tidy | bench [harness arguments]";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    match args.next().as_deref() {
+        Some("tidy") => tidy(&root),
+        Some("bench") => bench(&root, args.collect()),
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn tidy(root: &Path) -> ExitCode {
+    let problems = xtask::tidy::check(root);
+    for problem in &problems {
+        println!("{problem}");
+    }
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the harness in `bench/` against the release binary; `bench/README.md` says what it measures.
+fn bench(root: &Path, args: Vec<String>) -> ExitCode {
+    let status = Command::new(root.join("bench/run.sh")).args(args).status();
+    match status {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench/run.sh cannot be run: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
