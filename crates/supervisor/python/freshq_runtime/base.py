@@ -97,9 +97,13 @@ def _serve(link, settings):
     while True:
         message, ended = children.wait()
         for pid in ended:
-            link.send({"kind": "ended", "pid": pid, "status": wait_status(pid, reap=True)})
+            # Reaped only when the supervisor says so; if it hangs up first, it inherits the zombie.
+            link.send({"kind": "ended", "pid": pid, "status": wait_status(pid)})
         if message:
             order, _ = link.receive()
+            if order["kind"] == "reap":
+                os.waitpid(order["pid"], 0)
+                continue
             control, line = link.take_fd(), link.take_fd()
             pid = children.fork()
             if pid == 0:

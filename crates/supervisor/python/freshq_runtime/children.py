@@ -47,10 +47,8 @@ class Children:
         return message, ended
 
 
-def wait_status(pid, reap):
-    """The raw wait status of a child that has ended."""
-    if reap:
-        return os.waitpid(pid, 0)[1]
+def wait_status(pid):
+    """The raw wait status of a child that has ended; it stays unreaped."""
     result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     if result.si_code == os.CLD_EXITED:
         return result.si_status << 8

@@ -95,7 +95,7 @@ def _serve(link, user, settings):
         message, ended = children.wait()
         for pid in ended:
             # Reaped only when the supervisor says so: until then the pid stays this horse's.
-            link.send({"kind": "exited", "pid": pid, "status": wait_status(pid, reap=False)})
+            link.send({"kind": "exited", "pid": pid, "status": wait_status(pid)})
         if message:
             order, _ = link.receive()
             if order["kind"] == "reap":

@@ -38,7 +38,7 @@ pub enum FromBase {
         /// Its process.
         pid: i32,
     },
-    /// A generation has ended and was reaped.
+    /// A generation has ended; it stays unreaped until `Reap`.
     Ended {
         /// Its process.
         pid: i32,
@@ -64,13 +64,22 @@ pub struct BaseReady {
     pub import_ns: u64,
 }
 
-/// To a base: fork a generation (with its control socket and life line).
+/// To a base, after its settings.
 #[derive(Debug, Serialize)]
-pub struct ForkGeneration {
-    /// Number of the generation.
-    pub generation: u64,
-    /// User modules to import, and whether a missing one is an error.
-    pub modules: Vec<(String, bool)>,
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ToBase {
+    /// Fork a generation (with its control socket and life line).
+    Fork {
+        /// Number of the generation.
+        generation: u64,
+        /// User modules to import, and whether a missing one is an error.
+        modules: Vec<(String, bool)>,
+    },
+    /// The end of this generation has been noted: its pid may be used again.
+    Reap {
+        /// The generation's process.
+        pid: i32,
+    },
 }
 
 /// To a generation.

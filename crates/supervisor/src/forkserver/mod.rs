@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use self::link::{Link, LinkError};
-use self::messages::{BaseReady, BaseSettings, ForkGeneration, ToGeneration};
+use self::messages::{BaseReady, BaseSettings, ToBase, ToGeneration};
 use self::reaper::{Ended, Presence};
 use crate::input::Input;
 use crate::reload::machine::GenerationId;
@@ -195,7 +195,7 @@ impl Chain {
         let child = Child { orders: Some(orders), presence: None, _lifeline: lifeline };
         self.generations.insert(id, child);
         if let Some(base) = self.usable_base().and_then(|base| base.child.orders.as_ref()) {
-            let order = ForkGeneration { generation: id.0, modules };
+            let order = ToBase::Fork { generation: id.0, modules };
             send(base, &order, vec![theirs, their_lifeline]);
         }
         Ok(())
@@ -258,6 +258,15 @@ impl Chain {
         }
     }
 
+    /// A base says that a generation has ended: strikes it off, then lets it be reaped.
+    pub fn generation_ended(&mut self, base: BaseId, ended: Ended) -> Who {
+        let who = self.ended(ended);
+        if let Some(orders) = self.bases.get(&base).and_then(|base| base.child.orders.as_ref()) {
+            send(orders, &ToBase::Reap { pid: ended.pid }, Vec::new());
+        }
+        who
+    }
+
     fn strike_off(&mut self, pid: i32, status: i32) -> Option<GenerationId> {
         let horse = self.horses.remove(&pid)?;
         horse.presence.clear();
@@ -266,7 +275,7 @@ impl Chain {
         Some(horse.generation)
     }
 
-    /// A process ended and was reaped, here or by its parent.
+    /// A process has ended: strikes it off, and tells which one it was.
     pub fn ended(&mut self, ended: Ended) -> Who {
         let is = |child: &Child| child.presence.as_ref().is_some_and(|p| p.pid() == ended.pid);
         if let Some(generation) = self.strike_off(ended.pid, ended.status) {

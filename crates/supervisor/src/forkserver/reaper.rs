@@ -57,6 +57,6 @@ pub fn become_subreaper() -> std::io::Result<()> {
 
 /// Reaps the next child that has ended, if there is one.
 pub fn reap_next() -> Option<Ended> {
-    let (pid, status) = rustix::process::waitpid(None, WaitOptions::NOHANG).ok().flatten()?;
+    let (pid, status) = rustix::process::wait(WaitOptions::NOHANG).ok().flatten()?;
     Some(Ended { pid: pid.as_raw_nonzero().get(), status: status.as_raw() })
 }

@@ -21,7 +21,10 @@ impl Supervisor {
             FromBase::Forked { generation, pid } => {
                 self.chain.generation_forked(GenerationId(generation), pid);
             }
-            FromBase::Ended { pid, status } => self.process_ended(Ended { pid, status }),
+            FromBase::Ended { pid, status } => {
+                let who = self.chain.generation_ended(id, Ended { pid, status });
+                self.process_ended(&who, pid);
+            }
         }
     }
 
@@ -121,17 +124,21 @@ impl Supervisor {
     /// Reaps what has ended below this process.
     pub(super) fn reap(&mut self) {
         while let Some(ended) = reaper::reap_next() {
-            self.process_ended(ended);
+            let who = self.chain.ended(ended);
+            self.process_ended(&who, ended.pid);
         }
     }
 
-    fn process_ended(&mut self, ended: Ended) {
-        match self.chain.ended(ended) {
+    fn process_ended(&mut self, who: &Who, pid: i32) {
+        if self.ending {
+            return;
+        }
+        match *who {
             Who::Base(id) => self.base_ended(id),
             Who::Generation(id, status) => self.generation_ended(id, status),
             Who::Horse(_) => {}
             Who::Other => {
-                let companion = self.settings.companions.iter().find(|c| c.pid == ended.pid);
+                let companion = self.settings.companions.iter().find(|c| c.pid == pid);
                 if let Some(companion) = companion {
                     self.exit = Some(Exit::CompanionEnded(companion.name.clone()));
                 }

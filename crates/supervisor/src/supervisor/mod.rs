@@ -109,6 +109,8 @@ pub struct Supervisor {
     slots_left: usize,
     listening: bool,
     tally: Tally,
+    /// Nothing is started or replaced any more.
+    ending: bool,
     exit: Option<Exit>,
 }
 
@@ -174,6 +176,7 @@ impl Supervisor {
             slots_left: settings.workers.len(),
             listening: false,
             tally: Tally::default(),
+            ending: false,
             exit: None,
             inputs,
             inputs_sender,

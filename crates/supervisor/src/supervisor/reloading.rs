@@ -32,23 +32,18 @@ struct Measured {
 }
 
 impl Supervisor {
-    /// The part of the start-up trace that answers: is reloading even on?
+    /// The part of the start-up trace that says which code is meant, and how it is watched.
     pub(super) fn trace_watching(&self) {
-        let decided = |topic, choice, why: &str| {
-            self.report(Event::Decided { topic, choice, why: why.to_owned() });
-        };
-        match &self.watcher {
+        let roots: Vec<_> = self.settings.roots.iter().map(|root| root.display().to_string()).collect();
+        let why = match &self.watcher {
             Some(watcher) => {
                 let watcher = watcher.get_ref();
-                let roots: Vec<_> = watcher.roots().iter().map(|r| r.display().to_string()).collect();
-                decided("watch", roots.join(", "), &format!(
-                    "{} files in {} folders, inotify",
-                    watcher.file_count(),
-                    watcher.folder_count()
-                ));
+                let (files, folders) = (watcher.file_count(), watcher.folder_count());
+                format!("watching {files} files in {folders} folders by inotify")
             }
-            None => decided("watch", "nothing".to_owned(), "reloading is off"),
-        }
+            None => "not watched".to_owned(),
+        };
+        self.report(Event::Decided { topic: "code", choice: roots.join(", "), why });
     }
 
     /// Reads all file events that are there, and takes note of what they mean.
@@ -271,7 +266,7 @@ impl Supervisor {
     pub(super) fn generation_ended(&mut self, generation: GenerationId, status: i32) {
         let serving = self.machine.serving() == Some(generation);
         let loading = self.machine.loading() == Some(generation);
-        if !serving && !loading || self.shutdown.phase() != Phase::Running && self.slots_left == 0 {
+        if !serving && !loading {
             return;
         }
         if serving {

@@ -24,6 +24,7 @@ impl Supervisor {
             return exit;
         }
         self.end_slots().await;
+        self.ending = true;
         self.barrier.serve_from(None);
         self.chain.hang_up();
         self.wait_for_chain().await;

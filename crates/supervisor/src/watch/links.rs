@@ -141,6 +141,11 @@ impl Links {
         })
     }
 
+    /// The folders that links lead to.
+    pub(super) fn folders(&self) -> BTreeSet<PathBuf> {
+        self.links.values().filter_map(|link| link.folder.clone()).collect()
+    }
+
     /// Whether links lead from the roots to this folder or to one above it. Links in a circle
     /// that nothing leads to do not count.
     pub(super) fn reach(&self, roots: &[PathBuf], dir: &Path) -> bool {

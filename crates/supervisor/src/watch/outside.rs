@@ -134,11 +134,17 @@ impl Watcher {
             && self.may_enter(end, shown)
     }
 
-    /// A link leads elsewhere now. What cannot be reached in another way is gone.
+    /// A link leads elsewhere now. What cannot be reached in another way is gone, also what
+    /// is linked from there.
     fn leave(&mut self, folder: &Path) {
-        let by_itself = self.tree.folders.get(folder).is_none_or(|known| known.shown == folder);
-        if !by_itself && !self.links.reach(&self.roots, folder) {
-            self.forget(folder);
+        let mut folders = self.links.folders();
+        folders.insert(folder.to_owned());
+        for folder in folders {
+            let known = self.tree.folders.get(&folder);
+            let by_link = known.is_some_and(|known| known.shown != folder);
+            if by_link && !self.links.reach(&self.roots, &folder) {
+                self.forget(&folder);
+            }
         }
     }
 

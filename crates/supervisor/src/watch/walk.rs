@@ -53,8 +53,13 @@ impl Watcher {
     fn watch(&mut self, dir: &Path, shown: PathBuf) -> Result<bool, WatchError> {
         loop {
             match self.inotify.add(dir, TREE) {
-                Ok(Added::Same) if self.tree.folders.contains_key(dir) => return Ok(false),
-                Ok(Added::New | Added::Same) => break,
+                Ok(Added::Same) => match self.tree.folders.get(dir) {
+                    // It was come to by a symlink before its own path was seen.
+                    Some(known) if known.shown != shown && shown == dir => self.forget(dir),
+                    Some(_) => return Ok(false),
+                    None => break,
+                },
+                Ok(Added::New) => break,
                 Ok(Added::Replaced) => {
                     // What is known of the path is of a folder that is gone; so is the watch,
                     // which was the only one of the new folder.
