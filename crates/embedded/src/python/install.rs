@@ -4,6 +4,7 @@
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::slice;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -90,8 +91,9 @@ fn explain(lines: &[String], packages: &[&str], version: &str) -> PrepareError {
     let any =
         |signs: &[&str]| lines.iter().any(|line| signs.iter().any(|sign| line.contains(sign)));
     // First: a package that could not be fetched is also said to have no versions.
-    if any(NETWORK_SIGNS) {
-        return PrepareError::NoNetwork { packages, output };
+    let is_sign = |line: &&String| NETWORK_SIGNS.iter().any(|sign| line.contains(sign));
+    if let Some(cause) = lines.iter().rfind(is_sign) {
+        return PrepareError::NoNetwork { packages, output: quote(slice::from_ref(cause)) };
     }
     let missing = "No matching distribution found for ";
     if let Some(package) = lines.iter().find_map(|line| Some(line.split_once(missing)?.1)) {
@@ -176,7 +178,7 @@ mod tests {
         let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
         let text = explain(&lines, &["rq==3.0.0"], "3.13.0").to_string();
         assert!(text.starts_with(expected), "{text}");
-        assert!(text.contains(lines.last().unwrap()), "{text}");
+        assert!(text.contains(&lines[0]), "{text}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ def main():
         if problem:
             link.send({"kind": "unusable", "problem": problem})
             return
-        link.send(_import_libraries(settings["libraries"]))
+        link.send(_import_libraries(settings))
         _serve(link, settings)
     except Closed:
         pass  # the supervisor is gone or wants us gone
@@ -59,14 +59,15 @@ def _prepare(settings):
     return None
 
 
-def _import_libraries(names):
+def _import_libraries(settings):
     from rq.version import VERSION
 
-    from . import horse  # noqa: F401  with all of rq that a horse needs
+    from . import horse
 
+    horse.rehearse(settings)
     begun = time.monotonic_ns()
     skipped = []
-    for name in names:
+    for name in settings["libraries"]:
         try:
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001  a library may raise anything, also SystemExit

@@ -294,14 +294,19 @@ impl Chain {
         Who::Other
     }
 
-    /// Horses that live on generations other than this one.
+    /// Horses that somebody waits for and that are not of `serving`.
     pub fn draining(&self, serving: GenerationId) -> usize {
-        self.horses.values().filter(|horse| horse.generation != serving).count()
+        self.awaited().filter(|horse| horse.generation != serving).count()
     }
 
-    /// Horses that live, with or without a job.
-    pub fn horses(&self) -> usize {
-        self.horses.len()
+    /// Horses that somebody waits for: those with a job, and the spares.
+    pub fn awaited_count(&self) -> usize {
+        self.awaited().count()
+    }
+
+    fn awaited(&self) -> impl Iterator<Item = &HorseProcess> {
+        // Whoever had it has dropped it, once it has answered or is not needed.
+        self.horses.values().filter(|horse| !horse.exit.is_closed())
     }
 
     /// Whether nothing of the chain lives any more.

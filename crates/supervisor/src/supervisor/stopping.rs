@@ -10,7 +10,7 @@ impl Supervisor {
     /// A signal came, or a command.
     pub(super) fn stop_requested(&mut self) {
         let Some(phase) = self.shutdown.request(Moment::now()) else { return };
-        let running = self.chain.horses().saturating_sub(self.barrier.spares());
+        let running = self.chain.awaited_count().saturating_sub(self.barrier.spares());
         self.report(Event::Stopping { phase, running });
         if phase == Phase::Abort {
             self.exit = Some(Exit::Aborted);

@@ -9,10 +9,12 @@ use super::Watcher;
 use super::error::WatchError;
 use super::filter::{VENV_MARK, is_scratch};
 use super::inotify::Event;
-use super::tree::Stamp;
+use super::tree::{Stamp, below};
 
 const APPEARED: ReadFlags = ReadFlags::CREATE.union(ReadFlags::MOVED_TO);
 const DISAPPEARED: ReadFlags = ReadFlags::DELETE.union(ReadFlags::MOVED_FROM);
+/// Nobody is writing a file of this name any more, or its name is that of another file now.
+const FINISHED: ReadFlags = DISAPPEARED.union(ReadFlags::CLOSE_WRITE).union(ReadFlags::MOVED_TO);
 const WATCH_ENDED: ReadFlags =
     ReadFlags::DELETE_SELF.union(ReadFlags::IGNORED).union(ReadFlags::UNMOUNT);
 
@@ -61,10 +63,14 @@ impl Watcher {
             self.links_through(path);
             self.roots_stale |= self.roots.iter().any(|root| root.starts_with(path));
         }
-        let Some(shown) = self.shown(dir, path) else { return Ok(()) };
         if flags.intersects(DISAPPEARED) {
-            self.forget(path);
-        } else if self.may_enter(path, &shown) {
+            if below(&self.tree.folders, path).next().is_some() {
+                self.forget(path);
+            }
+            return Ok(());
+        }
+        let Some(shown) = self.shown(dir, path) else { return Ok(()) };
+        if self.may_enter(path, &shown) {
             // Also after a change of attributes: it may not have been readable until now.
             self.enter(path.to_owned(), shown)?;
         }
@@ -81,16 +87,17 @@ impl Watcher {
             // A virtual environment is being made, and until now it looked like any folder.
             return self.forget(dir);
         }
+        let finished = flags.intersects(FINISHED);
+        if finished {
+            self.created.remove(path);
+            self.open.remove(path);
+        }
         if !on_the_way && (!in_tree || is_scratch(name)) {
             return;
         }
         if flags.intersects(DISAPPEARED) {
-            self.created.remove(path);
-            self.open.remove(path);
             self.gone(path);
-        } else if flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
-            self.created.remove(path);
-            self.open.remove(path);
+        } else if finished {
             self.complete(path);
         } else if flags.contains(ReadFlags::CREATE) {
             self.created.insert(path.to_owned());

@@ -35,20 +35,12 @@ const NEVER_ENTERED: &[&str] = &[
 ];
 
 /// Ends of names that editors give to copies and locks.
-const NEVER_WANTED_ENDS: &[&str] = &[
-    "~",
-    "___jb_tmp___",
-    "___jb_old___",
-    ".pyc",
-    ".pyo",
-    ".kate-swp",
-    ".crswap",
-    ".swpx",
-    ".un~",
-];
+const NEVER_WANTED_ENDS: &[&str] =
+    &["~", "___jb_tmp___", "___jb_old___", ".pyc", ".pyo", ".kate-swp", ".crswap", ".swpx", ".un~"];
 
 /// Beginnings of names that editors and file systems give to copies and locks.
-const NEVER_WANTED_STARTS: &[&str] = &[".#", ".goutputstream-", ".nfs0", ".fuse_hidden", "flycheck_"];
+const NEVER_WANTED_STARTS: &[&str] =
+    &[".#", ".goutputstream-", ".nfs0", ".fuse_hidden", "flycheck_"];
 
 /// Which paths count.
 #[derive(Clone, Debug)]
@@ -197,8 +189,18 @@ mod tests {
     #[test]
     fn editors_leave_files_that_never_count() {
         for name in [
-            ".a.py.swp", ".a.py.swo", ".a.py.swx", "4913", "a.py~", ".#a.py", "#a.py#",
-            "a.py___jb_tmp___", "a.py___jb_old___", "flycheck_a.py", "a.pyc", ".goutputstream-X1",
+            ".a.py.swp",
+            ".a.py.swo",
+            ".a.py.swx",
+            "4913",
+            "a.py~",
+            ".#a.py",
+            "#a.py#",
+            "a.py___jb_tmp___",
+            "a.py___jb_old___",
+            "flycheck_a.py",
+            "a.pyc",
+            ".goutputstream-X1",
         ] {
             check(&["**"], &[], &format!("/app/{name}"), false);
         }

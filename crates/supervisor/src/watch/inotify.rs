@@ -27,8 +27,7 @@ pub(super) const TREE: WatchFlags = WatchFlags::ATTRIB
     .union(WatchFlags::DELETE)
     .union(WatchFlags::EXCL_UNLINK);
 /// Asked of the folders on the way of a symlink that leads to no file that counts.
-pub(super) const NAMES: WatchFlags =
-    WatchFlags::MOVE.union(WatchFlags::DELETE).union(APPEARING);
+pub(super) const NAMES: WatchFlags = WatchFlags::MOVE.union(WatchFlags::DELETE).union(APPEARING);
 /// Asked of the folder in which a root is to appear.
 pub(super) const APPEARING: WatchFlags =
     WatchFlags::CREATE.union(WatchFlags::MOVED_TO).union(LEAVING);
@@ -55,8 +54,10 @@ pub(super) enum Added {
     Replaced,
     /// It is watched already, under this path: it was moved, or is mounted twice.
     Elsewhere(PathBuf),
-    /// It is not there, or may not be read.
+    /// It is not there.
     Absent,
+    /// It may not be read.
+    Forbidden,
 }
 
 /// A non-blocking inotify descriptor with its watches.
@@ -109,15 +110,10 @@ impl Inotify {
         let flags = flags | WatchFlags::ONLYDIR;
         let watch = match inotify::add_watch(&self.descriptor, path, flags) {
             Ok(watch) => watch,
-            Err(
-                Errno::NOENT
-                | Errno::NOTDIR
-                | Errno::LOOP
-                | Errno::ACCESS
-                | Errno::PERM
-                | Errno::STALE
-                | Errno::NAMETOOLONG,
-            ) => return Ok(Added::Absent),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE) => {
+                return Ok(Added::Absent);
+            }
+            Err(Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG) => return Ok(Added::Forbidden),
             Err(error) => return Err(error),
         };
         match self.paths.get(&watch) {

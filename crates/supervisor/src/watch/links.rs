@@ -131,7 +131,11 @@ impl Links {
 
     /// Links that lead through the place or through something below it.
     pub(super) fn through(&self, place: &Path) -> Vec<PathBuf> {
-        below(&self.through, place).filter_map(|key| self.through.get(key)).flatten().cloned().collect()
+        below(&self.through, place)
+            .filter_map(|key| self.through.get(key))
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// The folders in which something can happen to a link, and whether it counts as a file.

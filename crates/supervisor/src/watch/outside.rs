@@ -158,9 +158,9 @@ impl Watcher {
         }
     }
 
-    /// Watches all places that roots and links depend on, and no others. Tells whether there
-    /// is a new watch; then roots and links are stale, since something may have happened
-    /// between the last look and the watch.
+    /// Watches all places that roots and links depend on, and no others. Tells whether a watch
+    /// was put or could not be: then something may have happened between the last look and the
+    /// watch, and roots and links are stale.
     pub(super) fn place_lookouts(&mut self) -> Result<bool, WatchError> {
         if !std::mem::take(&mut self.lookouts_stale) {
             return Ok(false);
@@ -168,36 +168,43 @@ impl Watcher {
         let needed = self.needed_lookouts();
         let superfluous = self.lookouts.keys().filter(|path| !needed.contains_key(*path));
         for path in superfluous.cloned().collect::<Vec<_>>() {
-            self.lookouts.remove(&path);
-            self.inotify.remove(&path);
+            self.take_back_lookout(&path);
         }
-        let mut placed = false;
+        let mut again = false;
         for (path, flags) in needed {
             match self.lookouts.get(&path) {
                 Some(placed) if *placed == flags => continue,
                 // So that it asks for less than before, if that is what is needed now.
-                Some(_) => self.inotify.remove(&path),
+                Some(_) => self.take_back_lookout(&path),
                 None => {}
             }
             match self.inotify.add(&path, flags | WatchFlags::MASK_ADD) {
                 Ok(Added::New | Added::Same | Added::Replaced) => {
                     self.lookouts.insert(path, flags);
-                    placed = true;
+                    again = true;
                 }
-                Ok(Added::Absent | Added::Elsewhere(_)) => {
-                    self.lookouts.remove(&path);
-                }
+                // Something happened since the last look, and there was no watch to tell it.
+                Ok(Added::Absent) => again = true,
+                Ok(Added::Forbidden | Added::Elsewhere(_)) => {}
                 Err(error) => self.cannot_watch(&path, error)?,
             }
         }
-        if placed {
+        if again {
+            self.lookouts_stale = true;
             self.roots_stale = true;
             let links: Vec<_> = self.links.paths().cloned().collect();
             for link in links {
                 self.links_stale.entry(link).or_insert(false);
             }
         }
-        Ok(placed)
+        Ok(again)
+    }
+
+    pub(super) fn take_back_lookout(&mut self, dir: &Path) {
+        self.lookouts.remove(dir);
+        self.inotify.remove(dir);
+        // Their close would not be told any more.
+        self.open.retain(|path| path.parent() != Some(dir));
     }
 
     /// The folders to look out from that are not watched anyway.

@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn what_lies_below_a_folder_are_neighbours() {
         let paths = ["/a", "/a/b", "/a/b!", "/a/b/c", "/a/b/c/d", "/a/b-x/c", "/a/bc", "/b"];
-        let map: BTreeMap<PathBuf, usize> = paths.iter().map(|&path| (path.into(), path.len())).collect();
+        let map: BTreeMap<PathBuf, usize> =
+            paths.iter().map(|&path| (path.into(), path.len())).collect();
         let found: Vec<_> = below(&map, Path::new("/a/b")).collect();
         assert_eq!(found, [Path::new("/a/b"), Path::new("/a/b/c"), Path::new("/a/b/c/d")]);
     }

@@ -29,7 +29,8 @@ impl Watcher {
     /// Whether the file counts. It need not exist.
     pub(super) fn wants(&self, path: &Path) -> bool {
         let shown = path.parent().and_then(|dir| self.shown(dir, path));
-        shown.is_some_and(|shown| self.roots.iter().any(|root| self.filter.wants_file(root, &shown)))
+        shown
+            .is_some_and(|shown| self.roots.iter().any(|root| self.filter.wants_file(root, &shown)))
     }
 
     /// Whether the folder is to be watched.
@@ -72,7 +73,7 @@ impl Watcher {
                     }
                     self.forget(&other);
                 }
-                Ok(Added::Absent) => return Ok(false),
+                Ok(Added::Absent | Added::Forbidden) => return Ok(false),
                 Err(error) => return self.cannot_watch(dir, error).map(|()| false),
             }
         }
@@ -176,7 +177,9 @@ impl Watcher {
         self.compared = true;
         self.roots_stale = true;
         // Whether these were closed was among what was lost.
-        for path in std::mem::take(&mut self.created).into_iter().chain(std::mem::take(&mut self.open)) {
+        for path in
+            std::mem::take(&mut self.created).into_iter().chain(std::mem::take(&mut self.open))
+        {
             self.complete(&path);
         }
         let folders: Vec<_> = self.tree.folders.keys().cloned().collect();
@@ -187,8 +190,8 @@ impl Watcher {
         for link in links {
             self.links_stale.entry(link).or_insert(false);
         }
-        for path in std::mem::take(&mut self.lookouts).keys() {
-            self.inotify.remove(path);
+        for path in self.lookouts.keys().cloned().collect::<Vec<_>>() {
+            self.take_back_lookout(&path);
         }
         self.lookouts_stale = true;
         self.starved &= self.compare;
@@ -202,13 +205,17 @@ impl Watcher {
             self.inotify.remove(dir);
             self.tree.folders.remove(dir);
         }
-        let files: Vec<_> = below(&self.tree.files, top).cloned().collect();
+        // A file of the same name as the folder came after it.
+        let files: Vec<_> =
+            below(&self.tree.files, top).filter(|path| *path != top).cloned().collect();
         for path in &files {
             self.erase(path);
         }
         for link in self.links.below(top) {
             self.links_stale.insert(link, true);
         }
+        // Their close would not be told any more.
+        self.open.retain(|path| !path.starts_with(top));
         self.inotify.remove(top);
         self.lookouts.remove(top);
         self.lookouts_stale = true;
@@ -242,7 +249,8 @@ impl Watcher {
         while let Some(dir) = todo.pop() {
             count += 1;
             let Ok(entries) = fs_err::read_dir(&dir) else { continue };
-            let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir()));
+            let folders =
+                entries.flatten().filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir()));
             todo.extend(folders.map(|e| e.path()).filter(|path| self.may_enter(path, path)));
         }
         count.max(self.tree.folders.len() + 1)

@@ -38,6 +38,14 @@ def outcome(job: Job, wait_seconds: int = 0) -> dict[str, object]:
     return {"value": result.return_value}
 
 
+def seconds_of(job: Job) -> float:
+    """How long a job ran."""
+    job.refresh()
+    if job.started_at is None or job.ended_at is None:
+        return 0.0
+    return (job.ended_at - job.started_at).total_seconds()
+
+
 def ready(queue: Queue) -> None:
     """Answer as soon as a worker listens."""
     while not Worker.count(queue=queue):
@@ -48,16 +56,18 @@ def ready(queue: Queue) -> None:
 def extract(queue: Queue, documents: list[str]) -> None:
     """Enqueue documents and report on their jobs until all have ended."""
     running = {name: enqueue(queue, "extract", name) for name in documents}
-    began = time.monotonic()
+    said: dict[str, object] = {}
     while running:
         for name, job in list(running.items()):
             ended = job.get_status().value in ("finished", "failed", "stopped", "canceled")
             meta = job.get_meta()
-            seconds = round(time.monotonic() - began, 3)
             progress = {key: meta.get(key, 0) for key in ("done", "total", "found")}
-            say(document=name, seconds=seconds, **progress, **(outcome(job) if ended else {}))
             if ended:
                 del running[name]
+                progress.update(outcome(job), seconds=seconds_of(job))
+            if said.get(name) != progress:
+                said[name] = progress
+                say(document=name, **progress)
         time.sleep(LOOK_AGAIN_SECONDS)
 
 

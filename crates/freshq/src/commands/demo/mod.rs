@@ -102,7 +102,7 @@ pub(crate) fn run(options: DemoOptions) -> Result<(), DemoError> {
     let screen = Arc::new(screen::standard(look));
     let interrupt = Interrupt::watch()?;
     let title = screen.paint(Colour::Bold, "freshq demo");
-    screen.line(&format!("{title}  real jobs, and code that changes under them"));
+    screen.line(&format!("{title}  court documents become jobs, and the code changes under them"));
     screen.gap();
     let mut stage = Stage::set_up(&screen, interrupt)?;
     scenes::play(&mut stage)?;
@@ -128,7 +128,8 @@ fn keep(stage: &mut Stage) -> Result<(), DemoError> {
     screen.line("In another terminal:");
     screen.gap();
     screen.line(&format!("  cd {}", home_text(&stage.folders.application)));
-    screen.line(&format!("  export REDIS_URL={0} RQ_REDIS_URL={0}", stage.redis_url()));
+    screen.line(&format!("  export REDIS_URL={}", stage.redis_url()));
+    screen.line("  export RQ_REDIS_URL=$REDIS_URL");
     screen.gap();
     screen.line("Three things to try:");
     screen.gap();

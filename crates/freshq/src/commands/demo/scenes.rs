@@ -19,8 +19,10 @@ const SWITCH_SECONDS_MAX: u64 = 60;
 const WORD_SECONDS_MAX: u64 = 30;
 /// Between two looks at what the worker said.
 const LOOK_AGAIN_MS: u64 = 5;
-/// Width of a bar at 100 %.
-const BAR_WIDTH: usize = 20;
+/// Width of a bar at 100 %, where there is room.
+const BAR_WIDTH_MAX: usize = 20;
+/// What stands beside the bar: the name, and how far it is in words.
+const BESIDE_BAR_WIDTH: usize = 58;
 
 /// What happened, for the end.
 #[derive(Debug, Default)]
@@ -82,6 +84,7 @@ fn documents(stage: &mut Stage, tally: &mut Tally) -> Result<(), DemoError> {
         let lines = lines.map(|(name, document)| progress_line(stage, name, document));
         stage.screen.live(&lines.collect::<Vec<_>>());
     }
+    stage.worker.hear_out();
     stage.screen.settle();
     stage.screen.gap();
     let dim = |text: &str| stage.screen.paint(Colour::Dim, text);
@@ -96,9 +99,13 @@ fn documents(stage: &mut Stage, tally: &mut Tally) -> Result<(), DemoError> {
 
 fn progress_line(stage: &Stage, name: &str, progress: &Progress) -> String {
     let Progress { done, total, found, took } = progress;
-    let filled = if *total == 0 { 0 } else { BAR_WIDTH * *done as usize / *total as usize };
-    let bar =
-        "━".repeat(filled) + &stage.screen.paint(Colour::Dim, &"─".repeat(BAR_WIDTH - filled));
+    let width = BAR_WIDTH_MAX.min(stage.screen.width().saturating_sub(BESIDE_BAR_WIDTH));
+    let filled = if *total == 0 { 0 } else { width * *done as usize / *total as usize };
+    let empty = stage.screen.paint(Colour::Dim, &"─".repeat(width - filled));
+    let bar = "━".repeat(filled) + &empty;
+    if *total == 0 && took.is_none() {
+        return format!("{name:<9} {bar}");
+    }
     let paragraphs = format!("{done}/{total}");
     let took = took.map_or_else(String::new, |took| format!("in {}", duration_text(took)));
     format!("{name:<9} {bar}  {paragraphs:>5} paragraphs  {found:>3} citations  {took}")
@@ -108,8 +115,11 @@ fn edited(stage: &mut Stage, tally: &mut Tally) -> Result<(), DemoError> {
     stage.screen.heading("2  A rule is edited while the worker runs");
     let before = cite(stage, tally)?;
     expect(LABEL_AT_FIRST, &before)?;
+    stage.worker.hear_out();
+    stage.screen.gap();
     let saved = save(stage, tally, &YEAR_ADDED)?;
     let took = wait_for_new_code(stage, tally, &YEAR_ADDED, saved)?;
+    stage.worker.hear_out();
     stage.screen.gap();
     stage.screen.fact("before", &before, None);
     show_new_code(stage, "after", &YEAR_ADDED, took);
@@ -124,6 +134,7 @@ fn broken(stage: &mut Stage, tally: &mut Tally) -> Result<(), DemoError> {
     let label = cite(stage, tally)?;
     expect(BROKEN.label, &label)?;
     wait_for_word(stage, printed, &line)?;
+    stage.worker.hear_out();
     stage.screen.gap();
     let good = stage.screen.paint(Colour::Green, "the job succeeded, on the last good code");
     stage.screen.fact("job", &good, None);
@@ -137,6 +148,7 @@ fn mended(stage: &mut Stage, tally: &mut Tally) -> Result<(), DemoError> {
     stage.screen.heading("4  The quotation mark is added");
     let saved = save(stage, tally, &MENDED)?;
     let took = wait_for_new_code(stage, tally, &MENDED, saved)?;
+    stage.worker.hear_out();
     stage.screen.gap();
     show_new_code(stage, "now", &MENDED, took);
     Ok(())

@@ -96,11 +96,19 @@ impl Screen {
         let Some(took) = took.map(duration_text) else {
             return format!("{topic}{text}");
         };
-        let free = self.look.width.saturating_sub(INDENT.len() + TOPIC_WIDTH + took.len());
-        format!("{topic}{text:<free$}{}", self.paint(Colour::Dim, &took))
+        let free = self.look.width.saturating_sub(INDENT.len() + TOPIC_WIDTH + took.len() + 2);
+        format!("{topic}{text:<free$}  {}", self.paint(Colour::Dim, &took))
     }
 
-    /// The same, but written over by the next one.
+    /// A fact in as many lines as it takes.
+    pub(super) fn note(&self, topic: &str, text: &str) {
+        let room = self.look.width.saturating_sub(INDENT.len() + TOPIC_WIDTH);
+        for (number, line) in wrap(text, room, 0).iter().enumerate() {
+            self.fact(if number == 0 { topic } else { "" }, line, None);
+        }
+    }
+
+    /// A fact that is written over by the next one.
     pub(super) fn passing_fact(&self, topic: &str, text: &str) {
         let room = self.look.width.saturating_sub(INDENT.len() + TOPIC_WIDTH);
         self.live(&[self.fact_text(topic, &clip(text, room), None)]);
@@ -139,6 +147,9 @@ impl Screen {
     /// Writes lines where the block begins, and the block, or a new one, below them.
     fn write(&self, lines: &[String], block: Option<Vec<String>>) {
         let mut state = self.lock();
+        if lines.is_empty() && block.as_ref() == Some(&state.live) {
+            return;
+        }
         let mut text = String::new();
         if !state.live.is_empty() {
             // To the first line of the block, and clear from there.
@@ -211,7 +222,9 @@ pub(super) fn terminal_width() -> Option<usize> {
         .stderr(std::process::Stdio::null())
         .output()
         .ok()?;
-    String::from_utf8(output.stdout).ok()?.split_whitespace().nth(1)?.parse().ok()
+    let columns = String::from_utf8(output.stdout).ok()?.split_whitespace().nth(1)?.parse().ok()?;
+    // A terminal without a size says 0.
+    Some(columns).filter(|columns| 0 < *columns)
 }
 
 /// The demo's own standard output.

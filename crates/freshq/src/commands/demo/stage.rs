@@ -65,6 +65,7 @@ impl Stage {
         let mut stage = Self { client, worker, redis, folders, python, screen, interrupt };
         stage.ask("ready", &[])?;
         stage.next("the worker's start", READY_SECONDS_MAX)?;
+        stage.worker.hear_out();
         Ok(stage)
     }
 
@@ -143,15 +144,18 @@ fn prepare_python(screen: &Screen, interrupt: &Interrupt) -> Result<PathBuf, Dem
         Step::Waiting => screen.line("another freshq is preparing the Python environment; waiting"),
         Step::Creating { python, version } => {
             let base = format!("{} ({version})", home_text(python));
-            screen.fact("prepare", &format!("a Python environment, once, from {base}"), None);
+            screen.note("prepare", &format!("a Python environment, once, from {base}"));
         }
         Step::LeftOut { package, why } => {
-            screen.fact("prepare", &format!("without {package}: {why}"), None);
+            screen.note("prepare", &format!("without {package}: {why}"));
         }
         Step::Installing { line } if screen.in_place() => screen.passing_fact("", line),
         // Without a terminal only what was asked for, not what that needs in turn.
-        Step::Installing { line } if line.starts_with("Collecting") && !line.contains("(from") => {
-            screen.fact("", line, None);
+        Step::Installing { line } => {
+            let package = line.strip_prefix("Collecting ");
+            if package.is_some_and(|package| DEMO_PACKAGES.contains(&package)) {
+                screen.fact("", line, None);
+            }
         }
         _ => {}
     });
@@ -161,6 +165,9 @@ fn prepare_python(screen: &Screen, interrupt: &Interrupt) -> Result<PathBuf, Dem
         Err(_) if interrupt.is_noted() => return Err(DemoError::Interrupted),
         Err(error) => return Err(error.into()),
     };
+    if interrupt.is_noted() {
+        return Err(DemoError::Interrupted);
+    }
     let version = "import sys; print('%d.%d.%d' % sys.version_info[:3])";
     let output = Command::new(&python).args(["-I", "-S", "-c", version]).output()?;
     let version = String::from_utf8_lossy(&output.stdout);

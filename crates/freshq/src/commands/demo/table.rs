@@ -8,6 +8,8 @@ use super::screen::clip;
 const ROWS_MAX: usize = 14;
 const YEAR_WIDTH: usize = 4;
 const TIMES_WIDTH: usize = 5;
+/// Stands where a case has its name.
+const NO_NAME: &str = "(statute)";
 /// Two spaces between the columns, and two at the left.
 const SPACES_WIDTH: usize = 2 + 3 * 2;
 
@@ -62,7 +64,9 @@ impl Table {
         shown.truncate(ROWS_MAX);
         let lengths = shown.iter().map(|authority| authority.citation.chars().count());
         let citation = lengths.max().unwrap_or_default().max("citation".len());
-        let name = width.saturating_sub(citation + YEAR_WIDTH + TIMES_WIDTH + SPACES_WIDTH);
+        let room = width.saturating_sub(citation + YEAR_WIDTH + TIMES_WIDTH + SPACES_WIDTH);
+        let lengths = shown.iter().map(|authority| authority.name.chars().count());
+        let name = lengths.max().unwrap_or_default().max(NO_NAME.len()).min(room);
         let row = |cells: [&str; 4]| {
             let [first, second, year, times] = cells;
             let first = clip(first, name);
@@ -75,7 +79,7 @@ impl Table {
         for authority in &shown {
             let year = authority.year.map_or_else(String::new, |year| year.to_string());
             let times = format!("{}×", authority.times);
-            let title = if authority.name.is_empty() { "(statute)" } else { &authority.name };
+            let title = if authority.name.is_empty() { NO_NAME } else { &authority.name };
             lines.push(row([title, &authority.citation, &year, &times]));
         }
         let rest = self.authorities.len() - shown.len();
@@ -109,15 +113,14 @@ mod tests {
         assert_eq!(table.add(&json!(null)), 0);
         assert_eq!(table.len(), 3);
         let expected = [
-            "case            citation          year  cited",
-            "─────────────────────────────────────────────",
-            "Terry v. Ohio   392 U.S. 1        1968     2×",
-            "(statute)       42 U.S.C. § 1983            1×",
-            "(statute)       347 U.S. at 495             1×",
+            "case           citation          year  cited",
+            "────────────────────────────────────────────",
+            "Terry v. Ohio  392 U.S. 1        1968     2×",
+            "(statute)      42 U.S.C. § 1983           1×",
+            "(statute)      347 U.S. at 495            1×",
         ];
-        let lines = table.lines(47, &str::to_owned);
-        assert_eq!(lines[..3], expected[..3]);
-        assert!(lines.iter().all(|line| line.chars().count() <= 47), "{lines:?}");
+        assert_eq!(table.lines(80, &str::to_owned), expected);
+        assert_eq!(table.lines(42, &str::to_owned)[2], "Terry v.…  392 U.S. 1        1968     2×");
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub(super) const ARGUMENTS: &[&str] = &["worker", "--reload", "--watch", "casest
 const STOP_SECONDS_MAX: u64 = 20;
 /// Between two looks whether it has ended.
 const LOOK_AGAIN_MS: u64 = 5;
+/// When it has printed nothing for so long, it has said what there is to say.
+const QUIET_MS: u64 = 60;
+/// However much it says, the scene goes on.
+const HEAR_OUT_MS_MAX: u64 = 600;
 /// Its last lines, for the message when it ends unasked.
 const QUOTED_LINES_MAX: usize = 8;
 /// Of what it printed, this much is kept.
@@ -94,6 +98,23 @@ impl Worker {
     /// The first line after so many in which a text occurs.
     pub(super) fn printed_since(&self, count: usize, text: &str) -> Option<String> {
         self.printed_lines().into_iter().skip(count).find(|line| line.contains(text))
+    }
+
+    /// Waits until it has said what it has to say about what just happened: its lines come through a
+    /// pipe, and a little later than the results of jobs.
+    pub(super) fn hear_out(&self) {
+        let began = Instant::now();
+        let mut count = self.printed_count();
+        let mut since = began;
+        while began.elapsed() < Duration::from_millis(HEAR_OUT_MS_MAX)
+            && since.elapsed() < Duration::from_millis(QUIET_MS)
+        {
+            thread::sleep(Duration::from_millis(LOOK_AGAIN_MS));
+            let now = self.printed_count();
+            if now != count {
+                (count, since) = (now, Instant::now());
+            }
+        }
     }
 
     /// Asks it to end, as `kill` would, and insists after a while.

@@ -199,7 +199,8 @@ fn a_change_of_mode_is_no_change_and_a_touch_is_one() {
 #[test]
 fn permission_given_back_does_not_hide_a_change() {
     let mut play = Play::with(&["pkg/a.py"]);
-    let mode = |mode| fs::set_permissions(play.path("pkg"), PermissionsExt::from_mode(mode)).unwrap();
+    let mode =
+        |mode| fs::set_permissions(play.path("pkg"), PermissionsExt::from_mode(mode)).unwrap();
     mode(0o000);
     mode(0o755);
     save(&play.path("pkg/a.py"), "new");

@@ -155,7 +155,8 @@ fn globs_choose_files_and_ignored_folders_are_not_watched() {
     }
     let globs = |list: &[&str]| list.iter().map(|&glob| glob.to_owned()).collect::<Vec<_>>();
     let filter =
-        Filter::new(&globs(&["**/*.py", "templates/**"]), &globs(&["data/**", "test_*.py"])).unwrap();
+        Filter::new(&globs(&["**/*.py", "templates/**"]), &globs(&["data/**", "test_*.py"]))
+            .unwrap();
     let mut watcher = Watcher::start(std::slice::from_ref(&root), filter).unwrap();
     assert_eq!((watcher.file_count(), watcher.folder_count()), (2, 3));
     for name in ["templates/x/b.html", "data/big/a.py", "data/new/a.py", "test_a.py", "b.html"] {

@@ -104,9 +104,9 @@ impl Play {
         }
         let lookouts = |watcher: &Watcher| watcher.lookouts.clone();
         assert_eq!(lookouts(&self.watcher), lookouts(&fresh), "lookouts, {context}");
-        self.watcher.inotify.expect_agreement(
-            self.watcher.tree.folders.keys().chain(self.watcher.lookouts.keys()),
-        );
+        self.watcher
+            .inotify
+            .expect_agreement(self.watcher.tree.folders.keys().chain(self.watcher.lookouts.keys()));
     }
 }
 

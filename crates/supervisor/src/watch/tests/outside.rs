@@ -126,6 +126,11 @@ fn a_linked_folder_that_goes_and_comes_back() {
     fs::remove_dir_all(play.beside("shared")).unwrap();
     save(&play.beside("shared/a.py"), "new");
     play.expect(&[("../shared/a.py", Written)]);
+    fs::rename(play.beside("shared"), play.beside("away")).unwrap();
+    save(&play.beside("shared/b.py"), "new");
+    play.expect(&[("../shared/a.py", Removed), ("../shared/b.py", Created)]);
+    fs::rename(play.beside("away/a.py"), play.beside("shared/a.py")).unwrap();
+    play.expect(&[("../shared/a.py", Created)]);
     save(&play.beside("shared/a.py"), "newer");
     play.expect(&[("../shared/a.py", Written)]);
     play.expect_true("back");

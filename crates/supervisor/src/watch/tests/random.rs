@@ -67,10 +67,9 @@ fn expect_told(before: &Stamps, after: &Stamps, told: &BTreeMap<PathBuf, Change>
     }
 }
 
-#[test]
-fn random_play() {
-    let seeds = std::env::var("WATCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
-    for seed in 1..=seeds {
+/// Plays from many seeds; `lose` may do something before a drain.
+fn play_at_random(lose: impl Fn(&mut Watcher, &mut Random)) {
+    for seed in 1..=seeds(60) {
         let mut random = Random::new(seed);
         let mut play = Play::with(&["a/m.py", "b/d/n.py"]);
         let top = play.root.parent().unwrap().to_owned();
@@ -81,6 +80,7 @@ fn random_play() {
             for _ in 0..=random.below(6) {
                 done.extend(meddle(&top, &mut random));
             }
+            lose(&mut play.watcher, &mut random);
             let drained = play.drain();
             let context = format!("seed {seed}:\n{}", done.join("\n"));
             assert_eq!(drained.unfinished, BTreeSet::new(), "{context}");
@@ -91,11 +91,31 @@ fn random_play() {
     }
 }
 
+/// More than by default with `WATCH_SEEDS=1000`.
+fn seeds(default: u64) -> u64 {
+    std::env::var("WATCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn random_play() {
+    play_at_random(|_, _| {});
+}
+
+/// The same as an overflow does it: events vanish, and the watcher is told so.
+#[test]
+fn random_play_with_lost_events() {
+    play_at_random(|watcher, random| {
+        if random.below(3) == 0 {
+            watcher.inotify.read().unwrap();
+            watcher.compare = true;
+        }
+    });
+}
+
 /// The same with drains in the midst of it, from another thread.
 #[test]
 fn random_play_while_it_is_watched() {
-    let seeds = std::env::var("WATCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
-    for seed in 1..=seeds {
+    for seed in 1..=seeds(20) {
         let mut play = Play::with(&["a/m.py", "b/d/n.py"]);
         let top = play.root.parent().unwrap().to_owned();
         fs::create_dir(top.join("out")).unwrap();
