@@ -48,7 +48,9 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<Source>) {
             if path.file_name().is_some_and(|name| name != "target" && name != "__pycache__") {
                 collect(root, &path, files);
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py" || extension == "lua")
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "rs" || extension == "py" || extension == "lua")
             && let Ok(text) = fs_err::read_to_string(&path)
         {
             let path = path.strip_prefix(root).unwrap_or(&path).to_path_buf();
@@ -93,15 +95,22 @@ fn size(file: &Source) -> Vec<Problem> {
     if lines <= FILE_LINES_MAX || file.named("tests") {
         return Vec::new();
     }
-    vec![file.problem(1, format!("{lines} lines; split it, one idea per file (at most {FILE_LINES_MAX})"))]
+    vec![file.problem(
+        1,
+        format!("{lines} lines; split it, one idea per file (at most {FILE_LINES_MAX})"),
+    )]
 }
 
 fn width(file: &Source) -> Vec<Problem> {
     file.text
         .lines()
         .enumerate()
-        .filter(|(_, line)| LINE_CHARS_MAX < line.chars().count() && !line.contains('"') && !line.contains("://"))
-        .map(|(index, _)| file.problem(index + 1, format!("longer than {LINE_CHARS_MAX} characters")))
+        .filter(|(_, line)| {
+            LINE_CHARS_MAX < line.chars().count() && !line.contains('"') && !line.contains("://")
+        })
+        .map(|(index, _)| {
+            file.problem(index + 1, format!("longer than {LINE_CHARS_MAX} characters"))
+        })
         .collect()
 }
 
@@ -124,18 +133,27 @@ fn layers(file: &Source) -> Vec<Problem> {
     let mut problems = Vec::new();
     if file.named("crates/rq/src") {
         let words = ["std::process::Command", "supervisor::", "freshq::"];
-        problems.extend(file.forbid(&words, "`rq` knows Redis, no processes and none of the crates above it"));
+        problems.extend(
+            file.forbid(&words, "`rq` knows Redis, no processes and none of the crates above it"),
+        );
     }
     if file.named("crates/supervisor/src") {
         let words = ["redis::", "\"rq:", "println!", "clap::", "std::env::var"];
-        problems.extend(file.forbid(&words, "`supervisor` spells no Redis key, prints nothing, knows no flags"));
+        problems.extend(
+            file.forbid(&words, "`supervisor` spells no Redis key, prints nothing, knows no flags"),
+        );
         if !file.path.ends_with("clock.rs") {
             let words = ["SystemTime::now", "Instant::now", "clock_gettime"];
             problems.extend(file.forbid(&words, "only clock.rs reads time"));
         }
     }
     if file.named("crates/freshq/src") && !file.path.ends_with("env_vars.rs") {
-        problems.extend(file.forbid(&["std::env::var", "env::var_os"], "only env_vars.rs reads the environment"));
+        problems.extend(
+            file.forbid(
+                &["std::env::var", "env::var_os"],
+                "only env_vars.rs reads the environment",
+            ),
+        );
     }
     problems
 }
@@ -174,10 +192,16 @@ mod tests {
         assert_eq!(problems("crates/rq/src/a.rs", "//! Good.\n"), 0);
         assert_eq!(problems("crates/rq/src/a.rs", "fn a() {}\n"), 1);
         assert_eq!(problems("crates/rq/src/a.rs", "//! A.\nuse std::process::Command;\n"), 1);
-        assert_eq!(problems("crates/supervisor/src/reload/machine.rs", "//! A.\nuse tokio::time;\n"), 1);
+        assert_eq!(
+            problems("crates/supervisor/src/reload/machine.rs", "//! A.\nuse tokio::time;\n"),
+            1
+        );
         assert_eq!(problems("crates/supervisor/src/a.rs", "//! A.\nlet t = Instant::now();\n"), 1);
         assert_eq!(problems("crates/freshq/src/a.rs", "//! A.\nstd::env::var(\"X\");\n"), 1);
-        assert_eq!(problems("crates/rq/src/a.rs", &format!("//! A.\n{}", "x\n".repeat(FILE_LINES_MAX))), 1);
+        assert_eq!(
+            problems("crates/rq/src/a.rs", &format!("//! A.\n{}", "x\n".repeat(FILE_LINES_MAX))),
+            1
+        );
         assert_eq!(problems("crates/rq/src/a.rs", &format!("//! A.\n{}\n", "x".repeat(200))), 1);
     }
 }

@@ -130,7 +130,10 @@ impl Console {
             Event::JobBegun { job, description, queue, generation, .. } => self.say(
                 Colour::Dim,
                 "job",
-                &format!("{}  {queue}, generation {generation}", self.job(description, &job.to_string())),
+                &format!(
+                    "{}  {queue}, generation {generation}",
+                    self.job(description, &job.to_string())
+                ),
             ),
             Event::JobEnded { job, description, how, took, .. } => {
                 self.job_ended(&self.job(description, &job.to_string()), how, *took);
@@ -143,9 +146,9 @@ impl Console {
             }
             Event::GenerationServing(serving) => self.serving(serving),
             Event::GenerationBroken { generation, error, traceback, place, serving } => {
-                let at = place.as_ref().map_or(String::new(), |(file, line)| {
-                    format!("{}:{line}: ", self.short(file))
-                });
+                let at = place
+                    .as_ref()
+                    .map_or(String::new(), |(file, line)| format!("{}:{line}: ", self.short(file)));
                 let then = serving.map_or("jobs wait until it is mended".to_owned(), |good| {
                     format!("generation {good} serves on")
                 });
@@ -227,14 +230,17 @@ impl Console {
                 let rest = format!("; will run again, {left} retries left");
                 self.job_failed("retry", job, failure, &rest);
             }
-            JobEnd::Gone => self.say(Colour::Yellow, "gone", &format!("{job}  deleted while it ran")),
+            JobEnd::Gone => {
+                self.say(Colour::Yellow, "gone", &format!("{job}  deleted while it ran"))
+            }
         }
     }
 
     fn job_failed(&self, verb: &str, job: &str, failure: &Failure, rest: &str) {
-        let place = failure.place.as_ref().map_or(String::new(), |place| {
-            format!(" at {}", self.short(Path::new(place)))
-        });
+        let place = failure
+            .place
+            .as_ref()
+            .map_or(String::new(), |place| format!(" at {}", self.short(Path::new(place))));
         self.shout(verb, &format!("{job}  {}{place}{rest}", failure.summary));
         if Verbosity::Verbose <= self.verbosity {
             self.indented(failure.traceback.lines());
@@ -249,7 +255,9 @@ impl Console {
         };
         let text = match phase {
             Phase::Running => return,
-            Phase::Warm => format!("warm shutdown: {jobs}, no new ones are taken; a second signal kills"),
+            Phase::Warm => {
+                format!("warm shutdown: {jobs}, no new ones are taken; a second signal kills")
+            }
             Phase::Cold => format!("cold shutdown: {jobs} and will be killed"),
             Phase::Abort => "ended at once".to_owned(),
         };
@@ -258,7 +266,8 @@ impl Console {
 
     fn traceback(&self, traceback: &str) {
         let lines: Vec<_> = traceback.trim_end().lines().collect();
-        let shown = if Verbosity::Verbose <= self.verbosity { lines.len() } else { TRACEBACK_LINES };
+        let shown =
+            if Verbosity::Verbose <= self.verbosity { lines.len() } else { TRACEBACK_LINES };
         self.indented(lines[lines.len().saturating_sub(shown)..].iter().copied());
     }
 
@@ -270,7 +279,8 @@ impl Console {
 
     fn job(&self, description: &str, id: &str) -> String {
         let id: String = id.chars().take(8).collect();
-        let mut text = if description.is_empty() { "(no description)" } else { description }.to_owned();
+        let mut text =
+            if description.is_empty() { "(no description)" } else { description }.to_owned();
         if JOB_WIDTH < text.chars().count() {
             text = text.chars().take(JOB_WIDTH - 1).chain(['…']).collect();
         }
@@ -299,7 +309,8 @@ impl Console {
     }
 
     fn print_line(&self, colour: Colour, verb: &str, text: &str) {
-        let time = self.printer.paint(Colour::Dim, &ZonedDateTime::now().strftime("%H:%M:%S").to_string());
+        let time =
+            self.printer.paint(Colour::Dim, &ZonedDateTime::now().strftime("%H:%M:%S").to_string());
         let verb = self.printer.paint(colour, &format!("{verb:<VERB_WIDTH$}"));
         self.printer.line(format!("{time}  {verb}  {text}").trim_end());
     }

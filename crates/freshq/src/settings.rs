@@ -69,7 +69,9 @@ pub(crate) fn queues(args: &WorkerArgs) -> Vec<QueueName> {
 pub(crate) fn workers(args: &WorkerArgs) -> Vec<WorkerName> {
     match (&args.name, args.num_workers) {
         (Some(name), 1) => vec![WorkerName::new(name)],
-        (Some(name), count) => (1..=count).map(|n| WorkerName::new(format!("{name}-{n}"))).collect(),
+        (Some(name), count) => {
+            (1..=count).map(|n| WorkerName::new(format!("{name}-{n}"))).collect()
+        }
         (None, count) => (0..count).map(|_| WorkerName::random()).collect(),
     }
 }
@@ -86,7 +88,11 @@ pub(crate) fn roots(
         args.reload.watch.clone()
     } else {
         let below = interpreter.import_path.iter().filter(|path| path.starts_with(here));
-        below.filter(|path| path.is_dir() && !is_library(path, here)).cloned().chain(import_path(args)).collect()
+        below
+            .filter(|path| path.is_dir() && !is_library(path, here))
+            .cloned()
+            .chain(import_path(args))
+            .collect()
     };
     let mut roots: Vec<PathBuf> = Vec::new();
     for folder in folders {

@@ -215,7 +215,11 @@ fn connect_error(url: &str, error: &redis::RedisError) -> ConnectError {
         || error.is_connection_refusal()
         || error.is_connection_dropped()
         || error.is_timeout();
-    if transport { ConnectError::Unreachable { url, reason } } else { ConnectError::Refused { url, reason } }
+    if transport {
+        ConnectError::Unreachable { url, reason }
+    } else {
+        ConnectError::Refused { url, reason }
+    }
 }
 
 /// redis-py's forms of a URL that redis-rs spells otherwise.
@@ -278,7 +282,8 @@ mod tests {
     fn the_server_is_recognized() {
         let redis = parse_server("# Server\r\nredis_version:7.0.15\r\n");
         assert_eq!(redis, Server { product: "Redis", version: (7, 0, 15) });
-        let valkey = parse_server("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\n");
+        let valkey =
+            parse_server("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\n");
         assert_eq!(valkey, Server { product: "Valkey", version: (8, 0, 1) });
         assert!(!parse_server("redis_version:6.0.16").has_blmove());
         assert!(parse_server("redis_version:6.2.0").has_blmove());

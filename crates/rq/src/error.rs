@@ -37,7 +37,9 @@ impl From<redis::RedisError> for Error {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The URL is not one.
-    #[error("{url:?} is not a Redis URL: {reason}; it looks like redis://host:6379/0 or unix:///path/to/socket")]
+    #[error(
+        "{url:?} is not a Redis URL: {reason}; it looks like redis://host:6379/0 or unix:///path/to/socket"
+    )]
     Url {
         /// The URL.
         url: String,

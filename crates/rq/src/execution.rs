@@ -172,11 +172,13 @@ impl Client {
     ) -> Result<FinishReply, Error> {
         let request = self.finish_json(finish);
         let start = next.map(|next| self.start_json(next)).unwrap_or_default();
-        let keys = next.map_or_else(|| vec![self.keys().worker(&finish.worker)], |n| self.start_keys(n));
+        let keys =
+            next.map_or_else(|| vec![self.keys().worker(&finish.worker)], |n| self.start_keys(n));
         let (value, trace) = match &finish.ending {
-            Ending::Finished { value } => {
-                (value.as_ref().map(|value| BASE64.encode(value)).unwrap_or_default(), String::new())
-            }
+            Ending::Finished { value } => (
+                value.as_ref().map(|value| BASE64.encode(value)).unwrap_or_default(),
+                String::new(),
+            ),
             Ending::Failed { exc_text } => (String::new(), BASE64.encode(deflated(exc_text))),
         };
         let args: [&[u8]; 6] = [
@@ -301,7 +303,8 @@ fn pair(reply: Value) -> Result<(Value, Value), Error> {
 }
 
 fn unexpected() -> Error {
-    RedisError::from((ErrorKind::UnexpectedReturnType, "a script answered what it never does")).into()
+    RedisError::from((ErrorKind::UnexpectedReturnType, "a script answered what it never does"))
+        .into()
 }
 
 fn list(reply: Value) -> Result<std::vec::IntoIter<Value>, Error> {

@@ -105,7 +105,10 @@ impl fmt::Display for JobRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed { field, value } => {
-                write!(f, "the job's record makes no sense: {field} is {value:?}; the job was not run")
+                write!(
+                    f,
+                    "the job's record makes no sense: {field} is {value:?}; the job was not run"
+                )
             }
             Self::Unsupported { feature } => {
                 write!(f, "freshq does not support {feature} yet; the job was not run")
@@ -204,8 +207,12 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_and_what_is_empty_is_not() {
-        for (field, value) in [("repeats_left", "2"), ("rate_limit_key", "k"), ("webhooks", "[{}]")] {
-            assert!(matches!(parse(&[(field, value)]), Err(JobRefusal::Unsupported { .. })), "{field}");
+        for (field, value) in [("repeats_left", "2"), ("rate_limit_key", "k"), ("webhooks", "[{}]")]
+        {
+            assert!(
+                matches!(parse(&[(field, value)]), Err(JobRefusal::Unsupported { .. })),
+                "{field}"
+            );
         }
         for (field, value) in [("repeats_left", "0"), ("rate_limit_key", ""), ("webhooks", "[]")] {
             assert!(parse(&[(field, value)]).is_ok(), "{field}");

@@ -44,6 +44,9 @@ mod tests {
         assert_eq!(time.text(), "2026-01-02T03:04:05.000006Z");
         assert_eq!(time.float(), "1767323045.000006");
         assert_eq!(time.seconds(), 1_767_323_045);
-        assert_eq!(Timestamp::from_micros(1_767_323_045_000_000).text(), "2026-01-02T03:04:05.000000Z");
+        assert_eq!(
+            Timestamp::from_micros(1_767_323_045_000_000).text(),
+            "2026-01-02T03:04:05.000000Z"
+        );
     }
 }

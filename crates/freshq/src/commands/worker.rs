@@ -64,14 +64,19 @@ async fn work(
     };
     let client = connect(&url).await?;
     let server_version = client.server();
-    decided(console, "redis", client.display_url().to_owned(), &format!(
-        "{} {}.{}.{}, {}",
-        server_version.product,
-        server_version.version.0,
-        server_version.version.1,
-        server_version.version.2,
-        if server.is_some() { "embedded" } else { choice.why },
-    ));
+    decided(
+        console,
+        "redis",
+        client.display_url().to_owned(),
+        &format!(
+            "{} {}.{}.{}, {}",
+            server_version.product,
+            server_version.version.0,
+            server_version.version.1,
+            server_version.version.2,
+            if server.is_some() { "embedded" } else { choice.why },
+        ),
+    );
     if client.is_suspended().await.unwrap_or(false) {
         return Err(Error::Suspended);
     }
@@ -143,7 +148,10 @@ pub(crate) fn embedded_url(here: &Path) -> Option<String> {
 
 fn companions(server: Option<&RedisServer>) -> Vec<Companion> {
     let owned = server.filter(|server| !server.is_joined());
-    owned.map(|server| Companion { name: "the embedded Redis".to_owned(), pid: server.pid() }).into_iter().collect()
+    owned
+        .map(|server| Companion { name: "the embedded Redis".to_owned(), pid: server.pid() })
+        .into_iter()
+        .collect()
 }
 
 fn trace_python(console: &Console, interpreter: &Interpreter) {

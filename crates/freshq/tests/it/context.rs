@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use embedded::testing::{self, TestRedis};
 use serde_json::Value;
@@ -59,6 +60,14 @@ impl Context {
         answer["ok"].take()
     }
 
+    /// Waits until an expression is true.
+    pub(crate) fn wait_until(&self, expression: &str) {
+        let until = Instant::now() + PATIENCE;
+        while self.eval(expression) != Value::Bool(true) {
+            assert!(Instant::now() < until, "`{expression}` does not become true");
+        }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.project.path().join(name)
     }
@@ -80,7 +89,9 @@ impl Context {
     /// The `freshq` command in this project, without arguments.
     pub(crate) fn freshq(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_freshq"));
-        for name in ["REDIS_URL", "RQ_REDIS_URL", "FRESHQ_RELOAD", "RQ_WORKER_AUTORELOAD", "VIRTUAL_ENV"] {
+        for name in
+            ["REDIS_URL", "RQ_REDIS_URL", "FRESHQ_RELOAD", "RQ_WORKER_AUTORELOAD", "VIRTUAL_ENV"]
+        {
             command.env_remove(name);
         }
         command
@@ -108,8 +119,8 @@ impl Context {
 impl Drop for Client {
     fn drop(&mut self) {
         // It ends when its input does; killing is for the case that it hangs.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }
 
@@ -117,6 +128,7 @@ impl Drop for Client {
 pub(crate) struct Worker {
     process: Child,
     output: Arc<(Mutex<String>, Condvar)>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -128,9 +140,11 @@ impl Worker {
             .spawn()
             .expect("freshq starts");
         let output = Arc::new((Mutex::new(String::new()), Condvar::new()));
-        collect(process.stdout.take().expect("piped"), output.clone());
-        collect(process.stderr.take().expect("piped"), output.clone());
-        Self { process, output }
+        let readers = vec![
+            collect(process.stdout.take().expect("piped"), output.clone()),
+            collect(process.stderr.take().expect("piped"), output.clone()),
+        ];
+        Self { process, output, readers }
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -165,12 +179,15 @@ impl Worker {
 
     /// Waits for its end.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
-        let until = std::time::Instant::now() + PATIENCE;
+        let until = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.process.try_wait().expect("it can be waited for") {
+                for reader in self.readers.drain(..) {
+                    reader.join().expect("the output is read to its end");
+                }
                 return (status, self.output());
             }
-            assert!(std::time::Instant::now() < until, "it does not end:\n{}", self.output());
+            assert!(Instant::now() < until, "it does not end:\n{}", self.output());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -187,16 +204,19 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         // For tests that fail on the way; the life lines take everything below along.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }
 
-fn collect(stream: impl std::io::Read + Send + 'static, output: Arc<(Mutex<String>, Condvar)>) {
+fn collect(
+    stream: impl std::io::Read + Send + 'static,
+    output: Arc<(Mutex<String>, Condvar)>,
+) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             output.0.lock().expect("not poisoned").push_str(&format!("{line}\n"));
             output.1.notify_all();
         }
-    });
+    })
 }

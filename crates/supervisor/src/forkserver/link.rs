@@ -75,7 +75,10 @@ impl Link {
         let mut sent = 0;
         if !fds.is_empty() {
             // Descriptors travel with the first bytes; the rest follows as ordinary data.
-            sent = self.stream.async_io(Interest::WRITABLE, || send_fds(&self.stream, bytes, fds)).await?;
+            sent = self
+                .stream
+                .async_io(Interest::WRITABLE, || send_fds(&self.stream, bytes, fds))
+                .await?;
         }
         self.stream.write_all(&bytes[sent..]).await?;
         Ok(())

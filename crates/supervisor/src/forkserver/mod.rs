@@ -225,7 +225,8 @@ impl Chain {
 
     /// Asks a generation for a horse.
     pub fn fork_horse(&mut self, generation: GenerationId) -> io::Result<()> {
-        let Some(orders) = self.generations.get(&generation).and_then(|child| child.orders.as_ref())
+        let Some(orders) =
+            self.generations.get(&generation).and_then(|child| child.orders.as_ref())
         else {
             return Ok(());
         };
@@ -239,7 +240,12 @@ impl Chain {
     }
 
     /// A horse was forked: registers it and hands it out.
-    pub fn horse_forked(&mut self, generation: GenerationId, number: u64, pid: i32) -> Option<Horse> {
+    pub fn horse_forked(
+        &mut self,
+        generation: GenerationId,
+        number: u64,
+        pid: i32,
+    ) -> Option<Horse> {
         let (link, lifeline) = self.unborn.remove(&number)?;
         let presence = Presence::new(pid);
         let (exit, exited) = oneshot::channel();
@@ -252,7 +258,8 @@ impl Chain {
     /// A generation says that a horse has ended: strikes it off, then lets it be reaped.
     pub fn horse_exited(&mut self, generation: GenerationId, pid: i32, status: i32) {
         self.strike_off(pid, status);
-        if let Some(orders) = self.generations.get(&generation).and_then(|child| child.orders.as_ref())
+        if let Some(orders) =
+            self.generations.get(&generation).and_then(|child| child.orders.as_ref())
         {
             send(orders, &ToGeneration::Reap { pid }, Vec::new());
         }
@@ -282,7 +289,8 @@ impl Chain {
             return Who::Horse(generation);
         }
         let generation = self.generations.iter().find(|(_, child)| is(child)).map(|(id, _)| *id);
-        if let Some(child) = generation.and_then(|id| self.generations.remove(&id).map(|c| (id, c))) {
+        if let Some(child) = generation.and_then(|id| self.generations.remove(&id).map(|c| (id, c)))
+        {
             child.1.clear();
             return Who::Generation(child.0, ended.status);
         }

@@ -192,8 +192,12 @@ impl Machine {
             Input::BaseReady => self.base_ready = true,
             Input::BaseGone => self.base_ready = false,
             Input::Wanted(cause) => self.want(cause),
-            Input::Loaded { generation, moved } => self.loaded(now, generation, moved, &mut effects),
-            Input::Broken { generation, moved } => self.broken(now, generation, moved, &mut effects),
+            Input::Loaded { generation, moved } => {
+                self.loaded(now, generation, moved, &mut effects)
+            }
+            Input::Broken { generation, moved } => {
+                self.broken(now, generation, moved, &mut effects)
+            }
             Input::Died(generation) => self.died(now, generation),
             Input::Tick => {}
         }
@@ -262,7 +266,9 @@ impl Machine {
 
     /// Ends the loading of `generation`; tells its cause, unless it is not the loading one.
     fn end_loading(&mut self, generation: GenerationId) -> Option<Cause> {
-        self.loading.take_if(|loading| loading.generation == generation).map(|loading| loading.cause)
+        self.loading
+            .take_if(|loading| loading.generation == generation)
+            .map(|loading| loading.cause)
     }
 
     fn loaded(
@@ -327,7 +333,8 @@ impl Machine {
             return;
         };
         self.want(Cause { died: true, ..cause });
-        let pause = RETRY_PAUSE * 2_u32.saturating_pow(self.deaths_in_a_row.saturating_sub(1).min(16));
+        let pause =
+            RETRY_PAUSE * 2_u32.saturating_pow(self.deaths_in_a_row.saturating_sub(1).min(16));
         // The first death is answered at once; the pauses are for a crash loop.
         self.retry_at = (0 < self.deaths_in_a_row).then(|| now + pause.min(RETRY_PAUSE_MAX));
         self.deaths_in_a_row += 1;

@@ -114,8 +114,7 @@ fn a_tree_that_moved_while_loading_is_loaded_again_but_not_for_ever() {
     machine.handle(at(1), save("a.py", 1));
     let mut generation = 2;
     loop {
-        let input =
-            Input::Loaded { generation: GenerationId(generation), moved: files(&["a.py"]) };
+        let input = Input::Loaded { generation: GenerationId(generation), moved: files(&["a.py"]) };
         let effects = machine.handle(at(generation), input);
         if numbers(&effects)[0].0 == "serve" {
             break;
@@ -193,7 +192,9 @@ fn invariants_hold_over_random_sequences() {
                         good.insert(id);
                     }
                     Effect::Retire(id) => assert!(good.contains(&id), "seed {seed}"),
-                    Effect::Discard(id) => assert!(!good.contains(&id) || Some(id) == machine.serving()),
+                    Effect::Discard(id) => {
+                        assert!(!good.contains(&id) || Some(id) == machine.serving())
+                    }
                     Effect::Announce { .. } => {}
                 }
             }

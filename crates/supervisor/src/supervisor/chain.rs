@@ -31,13 +31,15 @@ impl Supervisor {
     fn base_is_ready(&mut self, id: BaseId, ready: BaseReady) {
         self.base_starting = self.base_starting.filter(|(starting, _)| *starting != id);
         if !ready.skipped.is_empty() {
-            let names: Vec<_> = ready.skipped.iter().map(|(name, why)| format!("{name} ({why})")).collect();
+            let names: Vec<_> =
+                ready.skipped.iter().map(|(name, why)| format!("{name} ({why})")).collect();
             self.report(Event::Detail(format!("not in the base: {}", names.join(", "))));
             self.learned.exclude_libraries(&ready.skipped);
         }
         if 1 < ready.tasks && !self.learned.libraries().is_empty() {
             self.chain.discard_base(id);
-            return self.start_bare_base("a library leaves threads behind, which a fork does not survive");
+            return self
+                .start_bare_base("a library leaves threads behind, which a fork does not survive");
         }
         let first = self.chain.base().is_none();
         self.report(Event::BaseReady {
@@ -61,7 +63,8 @@ impl Supervisor {
     /// Falls back to a base that imports no libraries: slower generations, but correct ones.
     fn start_bare_base(&mut self, why: &str) {
         self.warn(format!("libraries are imported by each generation from now on: {why}"));
-        let all: Vec<_> = self.learned.libraries().iter().map(|n| (n.clone(), String::new())).collect();
+        let all: Vec<_> =
+            self.learned.libraries().iter().map(|n| (n.clone(), String::new())).collect();
         self.learned.exclude_libraries(&all);
         self.start_base();
     }

@@ -237,8 +237,8 @@ impl Supervisor {
     /// After every turn: what follows from the new state.
     fn settle(&mut self) {
         self.give_horses();
-        let open = self.machine.serving().is_some()
-            && self.machine.availability() != Availability::Hold;
+        let open =
+            self.machine.serving().is_some() && self.machine.availability() != Availability::Hold;
         let orders = Orders { phase: self.shutdown.phase(), open };
         self.orders.send_if_modified(|current| std::mem::replace(current, orders) != orders);
         if open && !self.listening && self.slots_ready == self.settings.workers.len() {

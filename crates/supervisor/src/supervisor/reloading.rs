@@ -34,7 +34,8 @@ struct Measured {
 impl Supervisor {
     /// The part of the start-up trace that says which code is meant, and how it is watched.
     pub(super) fn trace_watching(&self) {
-        let roots: Vec<_> = self.settings.roots.iter().map(|root| root.display().to_string()).collect();
+        let roots: Vec<_> =
+            self.settings.roots.iter().map(|root| root.display().to_string()).collect();
         let why = match &self.watcher {
             Some(watcher) => {
                 let watcher = watcher.get_ref();
@@ -54,7 +55,9 @@ impl Supervisor {
             Err(error) => return self.warn(format!("file events cannot be read: {error}")),
         };
         if drained.overflowed {
-            self.report(Event::Detail("file events overflowed: the whole tree was compared".into()));
+            self.report(Event::Detail(
+                "file events overflowed: the whole tree was compared".into(),
+            ));
         }
         for root in &drained.gone_roots {
             self.warn(format!("the watched folder {} is gone", root.display()));
@@ -88,7 +91,11 @@ impl Supervisor {
 
     pub(super) fn unfinished_deadline(&self) -> Option<Moment> {
         let now = Moment::now();
-        self.unfinished.values().map(|since| *since + UNFINISHED_WRITE_MAX).filter(|at| now < *at).min()
+        self.unfinished
+            .values()
+            .map(|since| *since + UNFINISHED_WRITE_MAX)
+            .filter(|at| now < *at)
+            .min()
     }
 
     /// A file that somebody keeps open is taken as it is; its close will be a change again.
@@ -124,12 +131,8 @@ impl Supervisor {
         let learned = self.learned.modules().iter().map(|name| (name.clone(), false));
         let named = self.settings.imports.iter().map(|name| (name.clone(), true));
         let asked = Moment::now();
-        self.loading = Some(Loading {
-            generation,
-            asked,
-            until: asked + GENERATION_LOAD_MAX,
-            loaded: None,
-        });
+        self.loading =
+            Some(Loading { generation, asked, until: asked + GENERATION_LOAD_MAX, loaded: None });
         if let Err(error) = self.chain.fork_generation(generation, named.chain(learned).collect()) {
             self.warn(format!("cannot ask for a generation: {error}"));
         }

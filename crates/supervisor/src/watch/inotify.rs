@@ -107,7 +107,7 @@ impl Inotify {
 
     /// Watches a folder, or asks more of its watch. No watch left is [`Errno::NOSPC`].
     pub(super) fn add(&mut self, path: &Path, flags: WatchFlags) -> Result<Added, Errno> {
-        let flags = flags | WatchFlags::ONLYDIR;
+        let flags = flags | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW;
         let watch = match inotify::add_watch(&self.descriptor, path, flags) {
             Ok(watch) => watch,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE) => {

@@ -71,7 +71,8 @@ pub struct Drained {
     pub unfinished: BTreeSet<PathBuf>,
     /// Events were lost, so the whole tree was compared with what was remembered.
     pub overflowed: bool,
-    /// Roots that are no longer there; said once. Their files are reported when they are back.
+    /// Roots that are no longer there, or are symlinks now; said once. Their files are reported
+    /// when they are back.
     pub gone_roots: Vec<PathBuf>,
 }
 
@@ -210,7 +211,7 @@ impl Watcher {
             drained.changed.insert(path, change);
         }
         for root in &self.roots {
-            if self.tree.folders.contains_key(root) || root.is_dir() {
+            if self.tree.folders.contains_key(root) || (root.is_dir() && !root.is_symlink()) {
                 self.gone.remove(root);
             } else if self.gone.insert(root.clone()) {
                 drained.gone_roots.push(root.clone());

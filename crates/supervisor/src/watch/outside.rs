@@ -27,7 +27,7 @@ impl Watcher {
                 break;
             }
             for root in self.roots.clone() {
-                let metadata = root.metadata().ok().filter(std::fs::Metadata::is_dir);
+                let metadata = root.symlink_metadata().ok().filter(std::fs::Metadata::is_dir);
                 let there = metadata.map(|metadata| identity(&metadata));
                 let known = self.tree.folders.get(&root).map(|folder| folder.identity);
                 if there == known && known.is_some() {

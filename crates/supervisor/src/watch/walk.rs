@@ -77,7 +77,7 @@ impl Watcher {
                 Err(error) => return self.cannot_watch(dir, error).map(|()| false),
             }
         }
-        let Ok(metadata) = dir.metadata() else {
+        let Ok(metadata) = dir.symlink_metadata() else {
             self.inotify.remove(dir);
             return Ok(false);
         };
@@ -259,7 +259,7 @@ impl Watcher {
 
 /// Whether two paths lead to one folder: it is mounted twice, and not moved.
 fn is_same_folder(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| path.metadata().ok().map(|metadata| identity(&metadata));
+    let identity = |path: &Path| path.symlink_metadata().ok().map(|metadata| identity(&metadata));
     identity(one).is_some() && identity(one) == identity(other)
 }
 

@@ -104,8 +104,7 @@ mod tests {
 
     #[test]
     fn heartbeats_come_at_the_interval_and_one_kill_after_the_grace() {
-        let clock =
-            JobClock::start(at(0), JobTimeout::Limited(Duration::from_secs(20)), INTERVAL);
+        let clock = JobClock::start(at(0), JobTimeout::Limited(Duration::from_secs(20)), INTERVAL);
         let beat = Effect::Heartbeat(Duration::from_secs(90));
         assert_eq!(
             drive(clock, at(120)),

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rq::{
-    Client, ExecutionId, Finish, FinishReply, Finished, Job, JobTimeout, RegisterError,
-    StartReply, StartRequest, Started, WorkerBirth, WorkerState,
+    Client, ExecutionId, Finish, FinishReply, Finished, Job, JobTimeout, RegisterError, StartReply,
+    StartRequest, Started, WorkerBirth, WorkerState,
 };
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -129,7 +129,9 @@ impl Slot {
         };
         // Best effort: an unreachable Redis forgets the record when its time to live is over.
         if let Err(error) = self.shared.client.death(&self.birth, clock::wall()).await {
-            self.report(Event::Warning(format!("the end of a worker could not be recorded: {error}")));
+            self.report(Event::Warning(format!(
+                "the end of a worker could not be recorded: {error}"
+            )));
         }
         end
     }
@@ -236,7 +238,9 @@ impl Slot {
             Ok(parsed) => parsed,
             Err(refusal) => {
                 let description = job.hash.text("description").unwrap_or_default().into_owned();
-                return self.conclude(job, &description, Outcome::Refused(refusal), Moment::now()).await;
+                return self
+                    .conclude(job, &description, Outcome::Refused(refusal), Moment::now())
+                    .await;
             }
         };
         for _ in 0..HORSES_PER_JOB_MAX {
@@ -408,7 +412,9 @@ impl Slot {
         };
         let failure = failure.unwrap_or_default();
         let how = match how {
-            Finished::Finished | Finished::Already if failure.summary.is_empty() => JobEnd::Finished,
+            Finished::Finished | Finished::Already if failure.summary.is_empty() => {
+                JobEnd::Finished
+            }
             Finished::Finished | Finished::Already | Finished::Failed => JobEnd::Failed(failure),
             Finished::Retried { left } | Finished::RetryScheduled { left, .. } => {
                 JobEnd::Retried { failure, left }

@@ -56,11 +56,8 @@ fn answered(answer: Answer) -> Record {
     let (ending, failure) = match head.kind {
         AnswerKind::Finished => (Ending::Finished { value }, None),
         AnswerKind::Failed => {
-            let failure = Failure {
-                summary: head.summary,
-                place: head.place,
-                traceback: head.exc.clone(),
-            };
+            let failure =
+                Failure { summary: head.summary, place: head.place, traceback: head.exc.clone() };
             (Ending::Failed { exc_text: head.exc }, Some(failure))
         }
     };

@@ -23,9 +23,14 @@ def say(**event: object) -> None:
     print(json.dumps(event), flush=True)
 
 
-def enqueue(queue: Queue, function: str, argument: str) -> Job:
-    limits = {"job_timeout": JOB_SECONDS_MAX, "result_ttl": RESULT_SECONDS_KEPT}
-    return queue.enqueue(f"casestrainer.tasks.{function}", argument, **limits)
+def enqueue(queue: Queue, function: str, argument: str, description: str | None = None) -> Job:
+    return queue.enqueue(
+        f"casestrainer.tasks.{function}",
+        argument,
+        description=description,
+        job_timeout=JOB_SECONDS_MAX,
+        result_ttl=RESULT_SECONDS_KEPT,
+    )
 
 
 def outcome(job: Job, wait_seconds: int = 0) -> dict[str, object]:
@@ -71,9 +76,10 @@ def extract(queue: Queue, documents: list[str]) -> None:
         time.sleep(LOOK_AGAIN_SECONDS)
 
 
-def cite(queue: Queue, passage: str) -> None:
+def cite(queue: Queue, passage: str, description: str) -> None:
     """Enqueue a passage and wait for its citations, without polling."""
-    say(**outcome(enqueue(queue, "cite", passage), wait_seconds=JOB_SECONDS_MAX))
+    job = enqueue(queue, "cite", passage, description)
+    say(**outcome(job, wait_seconds=JOB_SECONDS_MAX))
 
 
 def main() -> None:

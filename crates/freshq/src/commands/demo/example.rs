@@ -10,6 +10,8 @@ use fs_err as fs;
 pub(super) const DOCUMENTS: &[&str] = &["brief", "opinion", "order"];
 /// A few words with one citation, for jobs that only show which code runs.
 pub(super) const PASSAGE: &str = "See Brown v. Board of Education, 347 U.S. 483 (1954).";
+/// How logs call such a job.
+pub(super) const PASSAGE_DESCRIPTION: &str = "cite Brown v. Board of Education";
 /// How that citation is listed before anything is changed.
 pub(super) const LABEL_AT_FIRST: &str = "Brown v. Board of Education, 347 U.S. 483";
 

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::DemoError;
-use super::example::{BROKEN, DOCUMENTS, Edit, LABEL_AT_FIRST, MENDED, PASSAGE, YEAR_ADDED};
+use super::example::{
+    BROKEN, DOCUMENTS, Edit, LABEL_AT_FIRST, MENDED, PASSAGE, PASSAGE_DESCRIPTION, YEAR_ADDED,
+};
 use super::screen::{Colour, duration_text};
 use super::stage::Stage;
 use super::table::Table;
@@ -210,7 +212,8 @@ fn wait_for_word(stage: &mut Stage, printed: usize, text: &str) -> Result<(), De
 
 /// Runs a small job and returns how the citation in it is listed.
 fn cite(stage: &mut Stage, tally: &mut Tally) -> Result<String, DemoError> {
-    stage.ask("cite", &[("passage", json!(PASSAGE))])?;
+    let arguments = [("passage", json!(PASSAGE)), ("description", json!(PASSAGE_DESCRIPTION))];
+    stage.ask("cite", &arguments)?;
     let event = stage.next("a job", JOB_SECONDS_MAX)?;
     tally.jobs += 1;
     let labels = value_of(&event, "passage")?;

@@ -16,7 +16,7 @@ const TOPIC_WIDTH: usize = 10;
 /// Lines of the worker begin with it.
 const GUTTER: &str = "  │ ";
 /// Long lines of the worker go on here, below what they say.
-const WORKER_HANG: usize = 21;
+const WORKER_HANG: usize = 11;
 
 /// The few colours that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl Screen {
     /// Something that the worker printed, in short lines.
     pub(super) fn worker(&self, text: &str) {
         let room = self.look.width.saturating_sub(GUTTER.chars().count());
-        let lines = wrap(text, room, WORKER_HANG);
+        let lines = wrap(&closer(text), room, WORKER_HANG);
         let paint = |line: String| self.paint(Colour::Dim, &format!("{GUTTER}{line}"));
         self.print(&lines.into_iter().map(paint).collect::<Vec<_>>());
     }
@@ -187,6 +187,17 @@ pub(super) fn clip(text: &str, width: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// A line of columns with less space between them, behind the first.
+fn closer(text: &str) -> String {
+    let head = text.char_indices().nth(WORKER_HANG).map_or(text.len(), |(place, _)| place);
+    let (head, tail) = text.split_at(head);
+    if tail.starts_with(' ') {
+        return text.to_owned();
+    }
+    let cells = tail.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+    head.to_owned() + &cells.collect::<Vec<_>>().join("  ")
 }
 
 /// Breaks a line between words; what follows hangs at a column of its own.
@@ -298,10 +309,22 @@ mod tests {
     #[test]
     fn long_lines_of_the_worker_hang() {
         assert_eq!(
-            wrap("12:00:00  serving    generation 2: seen in time", 40, 21),
-            ["12:00:00  serving    generation 2: seen", "                     in time"]
+            wrap("serving    generation 2: seen in time", 30, 11),
+            ["serving    generation 2: seen", "           in time"]
         );
         assert_eq!(wrap("/a/path/that/cannot/be/broken", 10, 4), ["/a/path/that/cannot/be/broken"]);
+    }
+
+    #[test]
+    fn columns_of_the_worker_move_closer() {
+        let text = written(false, |screen| {
+            screen.worker("done       one        12 ms");
+            screen.worker("done       another                   12 ms");
+            screen.worker("             File in an indented line of code  12");
+        });
+        let expected = "  │ done       one  12 ms\n  │ done       another  12 ms\n  \
+            │              File in an indented\n  │            line of code  12\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -25,6 +25,8 @@ const LOOK_AGAIN_MS: u64 = 5;
 const QUIET_MS: u64 = 60;
 /// However much it says, the scene goes on.
 const HEAR_OUT_MS_MAX: u64 = 600;
+/// The time of day and two spaces, at the beginning of its lines.
+const TIME_WIDTH: usize = 10;
 /// Its last lines, for the message when it ends unasked.
 const QUOTED_LINES_MAX: usize = 8;
 /// Of what it printed, this much is kept.
@@ -66,9 +68,9 @@ impl Worker {
         let child = command.spawn()?;
         let printed = Arc::new(Mutex::new(Vec::new()));
         let (alive, reading) = channel();
-        let (screen, lines) = (screen.clone(), printed.clone());
+        let (screen, lines, folder) = (screen.clone(), printed.clone(), folder.to_owned());
         thread::spawn(move || {
-            read(reader, &screen, &lines);
+            read(reader, &folder, &screen, &lines);
             drop(alive);
         });
         Ok(Self { child, printed, reading })
@@ -100,8 +102,8 @@ impl Worker {
         self.printed_lines().into_iter().skip(count).find(|line| line.contains(text))
     }
 
-    /// Waits until it has said what it has to say about what just happened: its lines come through a
-    /// pipe, and a little later than the results of jobs.
+    /// Waits until it has said what it has to say about what just happened: its lines come through
+    /// a pipe, and a little later than the results of jobs.
     pub(super) fn hear_out(&self) {
         let began = Instant::now();
         let mut count = self.printed_count();
@@ -149,16 +151,49 @@ impl Drop for Worker {
     }
 }
 
-fn read(reader: io::PipeReader, screen: &Screen, printed: &Mutex<Vec<String>>) {
+fn read(reader: io::PipeReader, folder: &Path, screen: &Screen, printed: &Mutex<Vec<String>>) {
     for line in BufReader::new(reader).split(b'\n') {
         let Ok(line) = line else {
             return;
         };
         let line = String::from_utf8_lossy(&line).into_owned();
-        screen.worker(&line);
+        screen.worker(&shorter(&line, folder));
         let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
         if printed.len() < KEPT_LINES_MAX {
             printed.push(line);
         }
+    }
+}
+
+/// A line of the worker without what matters little here: the time of day, and where the project
+/// is.
+fn shorter(line: &str, folder: &Path) -> String {
+    let time = |text: &str| {
+        text.trim().is_empty() || text.trim_end().split(':').all(|part| part.parse::<u8>().is_ok())
+    };
+    let line = match line.split_at_checked(TIME_WIDTH) {
+        Some((head, tail)) if time(head) => tail,
+        _ => line,
+    };
+    let mut line = line.replace(&format!("{}/", folder.display()), "");
+    if let Some(home) = std::env::var_os("HOME").filter(|home| 1 < home.len()) {
+        line = line.replace(&format!("{}/", Path::new(&home).display()), "~/");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_lose_the_time_and_the_folder() {
+        let check = |line, expected| assert_eq!(shorter(line, Path::new("/x/app")), expected);
+        check("12:34:56  done       a", "done       a");
+        check("  code     /x/app/casestrainer", "  code     casestrainer");
+        check("                       File \"/x/app/tasks.py\"", "             File \"tasks.py\"");
+        check("freshq 0.1.0", "freshq 0.1.0");
+        check("short", "short");
+        check("ééééééééé", "ééééééééé");
     }
 }

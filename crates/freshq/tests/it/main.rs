@@ -1,0 +1,8 @@
+//! End to end: the real `freshq` command, a real Redis, a real Python with the real rq.
+
+mod bad_input;
+mod context;
+mod embedded_redis;
+mod processes;
+mod reload;
+mod worker;
