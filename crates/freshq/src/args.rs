@@ -27,7 +27,7 @@ pub(crate) struct WorkerArgs {
     /// Queues to work on, in order of priority [default: default]
     pub(crate) queues: Vec<String>,
 
-    /// URL of Redis, or `embedded` for a private server of this project [default: redis://localhost:6379/0]
+    /// URL of Redis, or `embedded` for a private server of this project [default: <redis://localhost:6379/0>]
     #[arg(short, long, value_name = "URL")]
     pub(crate) url: Option<String>,
 

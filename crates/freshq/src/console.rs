@@ -3,13 +3,15 @@
 //! Columns: time, what, about what, details. Coloured only on a terminal; without colour
 //! every line says the same.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::ZonedDateTime;
-use supervisor::event::{Event, Failure, JobEnd, Serving};
+use rq::{QueueName, WorkerName};
+use supervisor::event::{Broken, Event, Failure, JobEnd, Serving};
 use supervisor::shutdown::Phase;
 
 use crate::env_vars;
@@ -69,7 +71,7 @@ impl Printer {
     pub(crate) fn line(&self, text: &str) {
         if let Ok(mut stream) = self.stream.lock() {
             // A reader that has gone away is no reason to stop working.
-            writeln!(stream, "{text}").and_then(|()| stream.flush()).ok();
+            stream.write_all(format!("{text}\n").as_bytes()).and_then(|()| stream.flush()).ok();
         }
     }
 
@@ -118,15 +120,7 @@ impl Console {
     pub(crate) fn print(&self, event: &Event) {
         match event {
             Event::Decided { topic, choice, why } => self.decided(topic, choice, why),
-            Event::Listening { workers, queues } => {
-                let names: Vec<_> = queues.iter().map(ToString::to_string).collect();
-                let who = if workers.len() == 1 {
-                    format!("worker {}", workers[0])
-                } else {
-                    format!("{} workers", workers.len())
-                };
-                self.say(Colour::Green, "ready", &format!("{who} on {}", names.join(", ")));
-            }
+            Event::Listening { workers, queues } => self.listening(workers, queues),
             Event::JobBegun { job, description, queue, generation, .. } => self.say(
                 Colour::Dim,
                 "job",
@@ -145,16 +139,7 @@ impl Console {
                 self.say(Colour::Cyan, "changed", &self.files(files.iter()));
             }
             Event::GenerationServing(serving) => self.serving(serving),
-            Event::GenerationBroken { generation, error, traceback, place, serving } => {
-                let at = place
-                    .as_ref()
-                    .map_or(String::new(), |(file, line)| format!("{}:{line}: ", self.short(file)));
-                let then = serving.map_or("jobs wait until it is mended".to_owned(), |good| {
-                    format!("generation {good} serves on")
-                });
-                self.shout("broken", &format!("{at}{error} (generation {generation}); {then}"));
-                self.traceback(traceback);
-            }
+            Event::GenerationBroken(broken) => self.broken(broken),
             Event::GenerationDied { generation, status, pause } => {
                 let how = status.map_or(String::new(), |raw| format!(" ({})", status_text(raw)));
                 let then = pause.map_or("another is loading".to_owned(), |pause| {
@@ -201,6 +186,28 @@ impl Console {
         }
     }
 
+    fn listening(&self, workers: &[WorkerName], queues: &[QueueName]) {
+        let names: Vec<_> = queues.iter().map(ToString::to_string).collect();
+        let who = match workers {
+            [worker] => format!("worker {worker}"),
+            _ => format!("{} workers", workers.len()),
+        };
+        self.say(Colour::Green, "ready", &format!("{who} on {}", names.join(", ")));
+    }
+
+    fn broken(&self, broken: &Broken) {
+        let at = broken
+            .place
+            .as_ref()
+            .map_or(String::new(), |(file, line)| format!("{}:{line}: ", self.short(file)));
+        let then = broken.serving.map_or("jobs wait until it is mended".to_owned(), |good| {
+            format!("generation {good} serves on")
+        });
+        let (error, generation) = (&broken.error, broken.generation);
+        self.shout("broken", &format!("{at}{error} (generation {generation}); {then}"));
+        self.traceback(&broken.traceback);
+    }
+
     fn serving(&self, serving: &Serving) {
         let Serving { seen, forked, imported, verified, files, fingerprint, .. } = serving;
         let mut text = format!(
@@ -215,7 +222,7 @@ impl Console {
         if serving.draining == 1 {
             text += "; 1 job ends on older code";
         } else if 1 < serving.draining {
-            text += &format!("; {} jobs end on older code", serving.draining);
+            let _ = write!(text, "; {} jobs end on older code", serving.draining);
         }
         let colour = if serving.cause.concerns_code() { Colour::Green } else { Colour::Dim };
         self.say(colour, "serving", &text);
@@ -231,7 +238,7 @@ impl Console {
                 self.job_failed("retry", job, failure, &rest);
             }
             JobEnd::Gone => {
-                self.say(Colour::Yellow, "gone", &format!("{job}  deleted while it ran"))
+                self.say(Colour::Yellow, "gone", &format!("{job}  deleted while it ran"));
             }
         }
     }

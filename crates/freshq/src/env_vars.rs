@@ -16,12 +16,21 @@ pub(crate) const FRESHQ_RELOAD: &str = "FRESHQ_RELOAD";
 pub(crate) const RQ_WORKER_AUTORELOAD: &str = "RQ_WORKER_AUTORELOAD";
 /// Root of the active virtual environment.
 pub(crate) const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
+/// The user's folder, to show paths below it as people write them.
+pub(crate) const HOME: &str = "HOME";
+/// Where the cache is kept (read by `embedded`); what the demo starts gets it too.
+pub(crate) const FRESHQ_CACHE_DIR: &str = "FRESHQ_CACHE_DIR";
 /// Set: no colours.
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 
 /// The value of a variable; an empty one counts as unset.
 pub(crate) fn get(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The names of all variables that are set.
+pub(crate) fn names() -> impl Iterator<Item = String> {
+    std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned())
 }
 
 /// The value of a variable as text.

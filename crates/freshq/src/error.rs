@@ -49,16 +49,21 @@ impl Error {
     /// The documented exit code.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Connect(_) | Self::Suspended | Self::Register(_) => exit::FAILURE,
             Self::Interpreter(_) | Self::Python(_) => exit::PYTHON,
-            Self::Folder { .. } | Self::WatchesTooMuch { .. } => exit::WATCH,
-            Self::Start(StartError::Watch(_) | StartError::Glob(_)) => exit::WATCH,
-            Self::Start(StartError::Io { .. }) | Self::Io { .. } | Self::Demo(_) => exit::FAILURE,
+            Self::Folder { .. }
+            | Self::WatchesTooMuch { .. }
+            | Self::Start(StartError::Watch(_) | StartError::Glob(_)) => exit::WATCH,
             Self::Broken => exit::BROKEN,
             Self::EmbeddedFind(_) | Self::EmbeddedStart(_) | Self::EmbeddedEnded { .. } => {
                 exit::EMBEDDED
             }
-            Self::NoEmbedded(_) => exit::FAILURE,
+            Self::Connect(_)
+            | Self::Suspended
+            | Self::Register(_)
+            | Self::Start(StartError::Io { .. })
+            | Self::NoEmbedded(_)
+            | Self::Io { .. }
+            | Self::Demo(_) => exit::FAILURE,
         }
     }
 

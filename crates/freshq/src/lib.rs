@@ -26,7 +26,7 @@ pub fn run() -> ExitCode {
     // clap prints its own usage errors and ends with exit::USAGE.
     let args = Args::parse();
     let result = match args.command {
-        Command::Worker(worker) => commands::worker::run(*worker),
+        Command::Worker(worker) => commands::worker::run(&worker),
         Command::Demo(demo) => commands::demo::run_command(&demo),
         Command::Url => commands::url::run(),
     };

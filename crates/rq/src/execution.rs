@@ -322,9 +322,9 @@ fn bytes(value: Option<Value>) -> Result<Vec<u8>, Error> {
     }
 }
 
-fn integer(value: Option<Value>) -> Result<i64, Error> {
+fn integer(value: Option<&Value>) -> Result<i64, Error> {
     match value {
-        Some(Value::Int(number)) => Ok(number),
+        Some(Value::Int(number)) => Ok(*number),
         _ => Err(unexpected()),
     }
 }
@@ -337,7 +337,7 @@ fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error
         b"job" => {
             let queue = QueueName::new(String::from_utf8_lossy(&bytes(items.next())?));
             let job = JobId::new(bytes(items.next())?);
-            let ttl = integer(items.next())?;
+            let ttl = integer(items.next().as_ref())?;
             let mut fields = Vec::new();
             let mut flat = list(items.next().ok_or_else(unexpected)?)?;
             while let Some(name) = flat.next() {
@@ -364,10 +364,10 @@ fn finished(reply: Value) -> Result<Finished, Error> {
         b"failed" => Ok(Finished::Failed),
         b"already" => Ok(Finished::Already),
         b"gone" => Ok(Finished::Gone),
-        b"retried" => Ok(Finished::Retried { left: integer(items.next())? }),
+        b"retried" => Ok(Finished::Retried { left: integer(items.next().as_ref())? }),
         b"scheduled" => Ok(Finished::RetryScheduled {
-            left: integer(items.next())?,
-            at: integer(items.next())?,
+            left: integer(items.next().as_ref())?,
+            at: integer(items.next().as_ref())?,
         }),
         _ => Err(unexpected()),
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::names::{JobId, QueueName};
 
 /// RQ's timeout for jobs that give none.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(180);
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(3);
 
 const STATUSES: &[&str] = &[
     "created",

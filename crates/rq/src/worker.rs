@@ -13,7 +13,7 @@ use crate::scripts::script;
 use crate::timestamp::Timestamp;
 
 /// How much longer than its time to live a worker's key is kept (as RQ).
-pub const WORKER_KEY_MARGIN: Duration = Duration::from_secs(60);
+pub const WORKER_KEY_MARGIN: Duration = Duration::from_mins(1);
 
 /// What a worker's record says from its birth on.
 #[derive(Clone, Debug)]

@@ -75,18 +75,7 @@ pub enum Event {
     /// A generation serves from now on.
     GenerationServing(Serving),
     /// The newest code cannot be imported.
-    GenerationBroken {
-        /// The generation that could not be loaded.
-        generation: GenerationId,
-        /// Last line of the traceback.
-        error: String,
-        /// The traceback.
-        traceback: String,
-        /// File and line of the user's code.
-        place: Option<(PathBuf, u32)>,
-        /// The last good generation, which serves on; none: jobs wait.
-        serving: Option<GenerationId>,
-    },
+    GenerationBroken(Broken),
     /// A generation ended that was not told to.
     GenerationDied {
         /// Which one.
@@ -165,6 +154,21 @@ pub struct Serving {
     pub total: Duration,
     /// Jobs that still run on older generations.
     pub draining: usize,
+}
+
+/// Code that cannot be imported.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// The generation that could not be loaded.
+    pub generation: GenerationId,
+    /// Last line of the traceback.
+    pub error: String,
+    /// The traceback.
+    pub traceback: String,
+    /// File and line of the user's code.
+    pub place: Option<(PathBuf, u32)>,
+    /// The last good generation, which serves on; none: jobs wait.
+    pub serving: Option<GenerationId>,
 }
 
 /// How an execution ended, for people.

@@ -24,7 +24,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const RESPONSE_MAX: Duration = Duration::from_secs(30);
 
 /// Runs the command; returns the exit code.
-pub(crate) fn run(args: WorkerArgs) -> Result<u8, Error> {
+pub(crate) fn run(args: &WorkerArgs) -> Result<u8, Error> {
     let here = std::env::current_dir()
         .map_err(|error| Error::Io { what: "find the current folder", error })?;
     let verbosity = match (args.quiet, args.verbose) {
@@ -42,8 +42,8 @@ pub(crate) fn run(args: WorkerArgs) -> Result<u8, Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::Io { what: "start the event loop", error })?;
-    let server = start_embedded(&args, &interpreter, &here)?;
-    let result = runtime.block_on(work(&args, &console, interpreter, &here, server.as_ref()));
+    let server = start_embedded(args, &interpreter, &here)?;
+    let result = runtime.block_on(work(args, &console, interpreter, &here, server.as_ref()));
     // Stopped with the worker, and after it: it holds what the last jobs returned.
     drop(server);
     result
@@ -116,7 +116,7 @@ fn exit_code(exit: Exit, server: Option<&RedisServer>) -> Result<u8, Error> {
         Exit::NotRegistered(error) => Err(Error::Register(error)),
         Exit::PythonUnusable(problem) => Err(Error::Python(problem)),
         Exit::CompanionEnded(name) => {
-            let folder = server.map(RedisServer::folder).unwrap_or(Path::new("")).to_path_buf();
+            let folder = server.map_or(Path::new(""), RedisServer::folder).to_path_buf();
             Err(Error::EmbeddedEnded { name, folder })
         }
     }

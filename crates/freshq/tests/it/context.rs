@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything is waited for before the test fails; it is a guard, not an expectation.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One test's world. Everything in it ends with it.
 pub(crate) struct Context {
@@ -215,7 +215,7 @@ fn collect(
 ) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            output.0.lock().expect("not poisoned").push_str(&format!("{line}\n"));
+            output.0.lock().expect("not poisoned").extend([line.as_str(), "\n"]);
             output.1.notify_all();
         }
     })

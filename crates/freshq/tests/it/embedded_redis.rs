@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::context::{Context, Worker};
 
 fn url(context: &Context) -> (bool, String) {
-    let output = context.freshq().arg("url").output().unwrap();
+    let output = context.freshq().arg("url").output().expect("freshq runs");
     (output.status.success(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

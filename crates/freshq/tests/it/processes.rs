@@ -12,7 +12,7 @@ use crate::worker::context;
 fn children(pid: i32) -> Vec<i32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let children = fs_err::read_to_string(path).unwrap_or_default();
-    children.split_whitespace().map(|child| child.parse().unwrap()).collect()
+    children.split_whitespace().map(|child| child.parse().expect("a pid")).collect()
 }
 
 /// Processes below `pid`, the nearest first.
@@ -27,7 +27,7 @@ fn descendants(pid: i32) -> Vec<i32> {
 }
 
 fn kill(pid: i32) {
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("it lives");
 }
 
 fn wait_until(what: &str, condition: impl Fn() -> bool) {

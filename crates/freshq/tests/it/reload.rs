@@ -44,13 +44,13 @@ fn a_job_enqueued_after_a_save_runs_the_new_code_without_any_pause() {
     let worker = learned(&context, &[]);
     for n in 1..=300 {
         // The same length, and many within one second: what a `.pyc` cannot tell apart.
-        let content = format!("VERSION = 'v{n:03}'\n");
+        let saved = format!("VERSION = 'v{n:03}'\n");
         match n % 3 {
-            0 => context.write("app/version.py", &content),
-            1 => context.replace("app/version.py", &content),
+            0 => context.write("app/version.py", &saved),
+            1 => context.replace("app/version.py", &saved),
             _ => {
                 fs_err::remove_file(context.path("app/version.py")).unwrap();
-                context.write("app/version.py", &content);
+                context.write("app/version.py", &saved);
             }
         }
         let end = context.eval("run('app.tasks.version')");

@@ -2,14 +2,16 @@
 
 local function write_birth(b)
   local worker = worker_key(b.prefix, b.worker)
-  local fields = {'HSET', worker}
-  for field, value in pairs(b.birth) do
-    table.insert(fields, field)
+  local fields = {}
+  for name, value in pairs(b.birth) do
+    table.insert(fields, name)
     table.insert(fields, value)
   end
-  call(unpack(fields))
-  call('SADD', b.prefix .. ':workers', worker)
+  call('HSET', worker, unpack(fields))
+  make_fit(workers_key(b.prefix), 'set')
+  call('SADD', workers_key(b.prefix), worker)
   for _, queue in ipairs(b.queues) do
-    call('SADD', b.prefix .. ':workers:' .. queue, worker)
+    make_fit(queue_workers_key(b.prefix, queue), 'set')
+    call('SADD', queue_workers_key(b.prefix, queue), worker)
   end
 end

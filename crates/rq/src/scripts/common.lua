@@ -2,19 +2,43 @@
 
 local call = redis.call
 
+-- How long a worker's record is kept that nobody says more about: RQ's default and its margin.
+local RECORD_LIFE = 480
+-- RQ's timeout for jobs that give none.
+local DEFAULT_TIMEOUT = 180
+-- Fields of a job that a start changes, and a release changes back.
+local CHANGED_BY_START = {'status', 'started_at', 'worker_name', 'last_heartbeat'}
+
 -- Whether a key is absent or of this type.
 local function fits(key, kind)
   local found = call('TYPE', key)['ok']
   return found == 'none' or found == kind
 end
 
--- Frees a key that somebody else's mistake has given another type.
+-- Frees a key that is ours alone and that somebody else's mistake has given another type.
 local function make_fit(key, kind)
   if not fits(key, kind) then call('DEL', key) end
 end
 
-local function number(text, default)
-  return tonumber(text or '') or default
+-- Lua does not roll back, so a number that Redis would refuse must never reach a command.
+local function integer(text, default)
+  if type(text) == 'string' and #text <= 12 and string.match(text, '^%-?%d+$') then
+    return tonumber(text)
+  end
+  return default
+end
+
+-- A field of a hash that may be of another type or absent; then nil.
+local function field(key, name)
+  if call('TYPE', key)['ok'] ~= 'hash' then return nil end
+  return call('HGET', key, name) or nil
+end
+
+-- The queue whose registries list a job: the one in its hash, as in RQ.
+local function origin_of(P, id, queue)
+  local origin = field(job_key(P, id), 'origin')
+  if not origin or origin == '' then return queue end
+  return origin
 end
 
 -- Expires job, dependents and dependencies together.
@@ -24,22 +48,44 @@ local function expire_job(P, id, ttl)
   call('EXPIRE', dependencies_key(P, id), ttl)
 end
 
--- Puts a job whose hash is written on its queue; `front` is '1' for the head.
-local function push(P, queue, id, front)
-  local ttl = number(call('HGET', job_key(P, id), 'ttl'))
+-- A job that waits again expires as it did when it was enqueued, if it has a time to live.
+local function expire_waiting(P, id)
+  local ttl = integer(call('HGET', job_key(P, id), 'ttl'))
   if ttl and 0 < ttl then expire_job(P, id, ttl) end
+end
+
+-- Puts a job on a queue; `front` is '1' for the head.
+local function push(P, queue, id, front, now)
+  local job = job_key(P, id)
+  call('HSET', job, 'status', 'queued', 'origin', queue, 'enqueued_at', now)
+  call('HSETNX', job, 'timeout', DEFAULT_TIMEOUT)
+  expire_waiting(P, id)
   call(front == '1' and 'LPUSH' or 'RPUSH', queue_key(P, queue), id)
+end
+
+-- Adds to a registry, unless its key is of another type: that must not cost the job its result.
+local function add_to_registry(P, registry, queue, score, member)
+  local key = registry_key(P, registry, queue)
+  if fits(key, 'zset') then call('ZADD', key, score, member) end
+end
+
+local function remove_from_registry(P, registry, queue, member)
+  local key = registry_key(P, registry, queue)
+  if fits(key, 'zset') then call('ZREM', key, member) end
 end
 
 -- Takes an execution out of everything that lists it, and out of the worker's record.
 local function clear_execution(r)
   local P, member = r.prefix, r.job .. ':' .. r.execution
   call('DEL', execution_key(P, r.job, r.execution))
-  call('ZREM', registry_key(P, 'wip', r.queue), member)
-  if fits(executions_key(P, r.job), 'zset') then
-    call('ZREM', executions_key(P, r.job), r.execution)
-  end
+  remove_from_registry(P, 'wip', r.origin, member)
+  make_fit(executions_key(P, r.job), 'zset')
+  call('ZREM', executions_key(P, r.job), r.execution)
+  make_fit(worker_executions_key(P, r.worker), 'set')
   call('SREM', worker_executions_key(P, r.worker), member)
-  call('HDEL', worker_key(P, r.worker), 'current_job', 'freshq_execution', 'freshq_job', 'freshq_queue',
-    'freshq_undo')
+  local worker = worker_key(P, r.worker)
+  local holds = call('HGET', worker, 'freshq_execution')
+  if not holds or holds == r.execution then
+    call('HDEL', worker, 'current_job', 'freshq_execution', 'freshq_job', 'freshq_queue', 'freshq_undo')
+  end
 end

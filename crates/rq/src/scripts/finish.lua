@@ -1,10 +1,14 @@
 -- The end of an execution: status, result, registries, counters, dependents, retries: one step.
 
 local DEFAULT_FAILURE_TTL = 31536000
+-- As many results of a job as RQ keeps.
+local RESULTS_MAX = 10
 
+-- Whether this end was recorded before: by the worker's note, or, if its record expired, by the newest
+-- result.
 local function finished_before(f)
   local P = f.prefix
-  if call('HGET', worker_key(P, f.worker), 'freshq_finished') == f.execution then return true end
+  if field(worker_key(P, f.worker), 'freshq_finished') == f.execution then return true end
   local results = results_key(P, f.job)
   if call('TYPE', results)['ok'] ~= 'stream' then return false end
   for _, entry in ipairs(call('XREVRANGE', results, '+', '-', 'COUNT', 1)) do
@@ -15,20 +19,19 @@ local function finished_before(f)
   return false
 end
 
-local function add_result(f, kind, field, data)
+local function add_result(f, kind, name, data)
   local results = results_key(f.prefix, f.job)
   make_fit(results, 'stream')
-  local entry = {'XADD', results, 'MAXLEN', '~', 10, '*', 'type', kind, 'worker_name', f.worker}
+  local fields = {'type', kind, 'worker_name', f.worker}
   if data ~= '' then
-    table.insert(entry, field)
-    table.insert(entry, data)
+    table.insert(fields, name)
+    table.insert(fields, data)
   end
-  for _, pair in ipairs({{'execution_id', f.execution}, {'execution_started_at', f.started_float},
-    {'execution_ended_at', f.ended_float}}) do
-    table.insert(entry, pair[1])
-    table.insert(entry, pair[2])
+  for _, text in ipairs({'execution_id', f.execution, 'execution_started_at', f.began_float,
+    'execution_ended_at', f.ended_float}) do
+    table.insert(fields, text)
   end
-  call(unpack(entry))
+  call('XADD', results, 'MAXLEN', '~', RESULTS_MAX, '*', unpack(fields))
   return results
 end
 
@@ -37,79 +40,80 @@ local function write_times(f, status)
     'last_heartbeat', f.ended, 'worker_name', f.worker)
 end
 
-local function delete_job(f, origin)
+local function delete_job(f)
   local P, id = f.prefix, f.job
-  local group = call('HGET', job_key(P, id), 'group_id')
-  if group and group ~= '' then call('SREM', P .. ':group:' .. group, id) end
-  call('ZREM', registry_key(P, 'finished', origin), id)
-  call('ZREM', registry_key(P, 'failed', origin), id)
+  local group = call('HGET', job_key(P, id), 'group_id') or ''
+  if group ~= '' and fits(group_key(P, group), 'set') then call('SREM', group_key(P, group), id) end
+  for _, registry in ipairs({'finished', 'failed', 'canceled'}) do
+    remove_from_registry(P, registry, f.origin, id)
+  end
   call('DEL', job_key(P, id), dependents_key(P, id), dependencies_key(P, id), results_key(P, id),
     executions_key(P, id))
 end
 
-local function succeed(f, origin, value)
+local function succeed(f, value)
   local P, id = f.prefix, f.job
-  local ttl = number(call('HGET', job_key(P, id), 'result_ttl'), f.default_result_ttl)
-  call('HINCRBY', worker_key(P, f.worker), 'successful_job_count', 1)
-  if f.was ~= 'canceled' then release_dependents(f, 'finished') end
+  local ttl = integer(call('HGET', job_key(P, id), 'result_ttl'), f.default_result_ttl)
+  if f.frees_dependents then release_dependents(f, 'finished') end
   if ttl == 0 then
-    delete_job(f, origin)
+    delete_job(f)
     return {'finished'}
   end
   write_times(f, 'finished')
   local results = add_result(f, 1, 'return_value', value)
   -- A job that was given up as abandoned and finishes late ends in one registry.
-  call('ZREM', registry_key(P, 'failed', origin), id)
+  remove_from_registry(P, 'failed', f.origin, id)
   if ttl < 0 then
     call('PERSIST', results)
-    call('ZADD', registry_key(P, 'finished', origin), '+inf', id)
+    add_to_registry(P, 'finished', f.origin, '+inf', id)
   else
     call('EXPIRE', results, ttl)
-    call('ZADD', registry_key(P, 'finished', origin), f.now_seconds + ttl, id)
+    add_to_registry(P, 'finished', f.origin, f.now_seconds + ttl, id)
     expire_job(P, id, ttl)
   end
   return {'finished'}
 end
 
--- The n-th retry waits the n-th interval; with fewer intervals than retries the first one serves until
--- the list fits.
+-- The n-th retry waits the n-th interval; with more retries than intervals the first one serves until the
+-- rest of the list fits.
 local function retry_interval(job, left)
   local ok, intervals = pcall(cjson.decode, call('HGET', job, 'retry_intervals') or '[]')
-  if not ok or type(intervals) ~= 'table' or #intervals == 0 then return 0 end
-  return number(tostring(intervals[math.max(#intervals - left, 0) + 1]), 0)
+  if not ok or type(intervals) ~= 'table' then return 0 end
+  local interval = intervals[math.max(#intervals - left, 0) + 1]
+  if type(interval) ~= 'number' or interval ~= interval or 1e12 < interval then return 0 end
+  return math.max(math.floor(interval), 0)
 end
 
-local function retry(f, origin, left, meta)
+local function retry(f, left, meta)
   local P, id, job = f.prefix, f.job, job_key(f.prefix, f.job)
   local interval = retry_interval(job, left)
-  write_times(f, 0 < interval and 'scheduled' or 'queued')
+  write_times(f, 'scheduled')
   call('HSET', job, 'retries_left', left - 1)
   if meta ~= '' then call('HSET', job, 'meta', meta) end
   if 0 < interval then
-    call('SADD', P .. ':queues', queue_key(P, origin))
-    call('ZADD', registry_key(P, 'scheduled', origin), f.now_seconds + interval, id)
+    make_fit(queues_key(P), 'set')
+    call('SADD', queues_key(P), queue_key(P, f.queue))
+    expire_waiting(P, id)
+    add_to_registry(P, 'scheduled', f.queue, f.now_seconds + interval, id)
     return {'scheduled', left - 1, f.now_seconds + interval}
   end
-  call('HSET', job, 'enqueued_at', f.ended)
-  push(P, origin, id, call('HGET', job, 'enqueue_at_front_on_retry'))
+  push(P, f.queue, id, call('HGET', job, 'enqueue_at_front_on_retry'), f.ended)
   return {'retried', left - 1}
 end
 
-local function fail(f, origin, trace, meta)
+local function fail(f, trace, meta)
   local P, id, job = f.prefix, f.job, job_key(f.prefix, f.job)
-  call('HINCRBY', worker_key(P, f.worker), 'failed_job_count', 1)
-  local left = number(call('HGET', job, 'retries_left'), 0)
-  if 0 < left then return retry(f, origin, left, meta) end
-  local own_ttl = number(call('HGET', job, 'failure_ttl'))
+  local left = integer(call('HGET', job, 'retries_left'), 0)
+  if 0 < left and fits(queue_key(P, f.queue), 'list') then return retry(f, left, meta) end
+  local own_ttl = integer(call('HGET', job, 'failure_ttl'))
   local ttl = own_ttl or DEFAULT_FAILURE_TTL
-  if f.was ~= 'canceled' then release_dependents(f, 'failed') end
+  if f.frees_dependents then release_dependents(f, 'failed') end
   if ttl == 0 then
-    delete_job(f, origin)
+    delete_job(f)
     return {'failed'}
   end
   write_times(f, 'failed')
-  call('ZREM', registry_key(P, 'finished', origin), id)
-  call('ZADD', registry_key(P, 'failed', origin), ttl < 0 and ttl or f.now_seconds + ttl, id)
+  add_to_registry(P, 'failed', f.origin, ttl < 0 and ttl or f.now_seconds + ttl, id)
   local results = add_result(f, 2, 'exc_string', trace)
   if 0 < ttl then
     expire_job(P, id, ttl)
@@ -118,24 +122,32 @@ local function fail(f, origin, trace, meta)
   return {'failed'}
 end
 
+-- Writes what a worker's record says after an execution, whatever became of the job.
+local function note_end(f)
+  local worker = worker_key(f.prefix, f.worker)
+  make_fit(worker, 'hash')
+  call('HSET', worker, 'freshq_finished', f.execution, 'state', 'idle', 'last_heartbeat', f.ended)
+  -- A record that had expired must not come back for ever; the next heartbeat completes it.
+  if call('TTL', worker) < RECORD_LIFE then call('EXPIRE', worker, RECORD_LIFE) end
+  clear_execution(f)
+  -- A counter that somebody made a word of is left alone.
+  redis.pcall('HINCRBY', worker, f.kind == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
+  redis.pcall('HINCRBYFLOAT', worker, 'total_working_time', f.working_time)
+end
+
 local function finish(f, value, trace, meta)
   local P, job = f.prefix, job_key(f.prefix, f.job)
   if finished_before(f) then return {'already'} end
-  local there = call('TYPE', job)['ok'] == 'hash'
-  local origin = there and call('HGET', job, 'origin') or ''
-  if not origin or origin == '' then origin = f.queue end
-  for _, registry in ipairs({'finished', 'failed', 'scheduled', 'wip'}) do
-    local key = registry_key(P, registry, registry == 'wip' and f.queue or origin)
-    if not fits(key, 'zset') then
-      return redis.error_reply('WRONGTYPE the registry ' .. key .. ' is not a sorted set')
-    end
-  end
-  local worker = worker_key(P, f.worker)
-  f.was = there and call('HGET', job, 'status')
-  call('HSET', worker, 'freshq_finished', f.execution, 'state', 'idle', 'last_heartbeat', f.ended)
-  clear_execution(f)
-  call('HINCRBYFLOAT', worker, 'total_working_time', f.working_time)
-  if not there then return {'gone'} end
-  if f.kind == 'finished' then return succeed(f, origin, value) end
-  return fail(f, origin, trace, meta)
+  f.origin = origin_of(P, f.job, f.queue)
+  local status = field(job, 'status')
+  f.frees_dependents = status ~= 'canceled' and status ~= 'stopped'
+  f.began_float = field(execution_key(P, f.job, f.execution), 'created_at') or f.started_float
+  local wip = registry_key(P, 'wip', f.origin)
+  local runs = fits(wip, 'zset') and call('ZSCORE', wip, f.job .. ':' .. f.execution)
+  note_end(f)
+  if not field(job, 'data') then return {'gone'} end
+  if f.kind == 'finished' then return succeed(f, value) end
+  -- It was put back already: by this end, sent before the worker's record expired, or as abandoned.
+  if not runs and (status == 'queued' or status == 'scheduled') then return {'already'} end
+  return fail(f, trace, meta)
 end

@@ -1,4 +1,4 @@
--- The keys that scripts have to make themselves, because ids are known only here. `src/keys.rs` has the table.
+-- The keys that scripts make themselves, because ids are known only here. `src/keys.rs` has the others.
 
 local function job_key(P, id) return P .. ':job:' .. id end
 local function dependents_key(P, id) return P .. ':job:' .. id .. ':dependents' end
@@ -7,6 +7,11 @@ local function results_key(P, id) return P .. ':results:' .. id end
 local function execution_key(P, id, execution) return P .. ':execution:' .. id .. ':' .. execution end
 local function executions_key(P, id) return P .. ':executions:' .. id end
 local function queue_key(P, queue) return P .. ':queue:' .. queue end
+local function queues_key(P) return P .. ':queues' end
+local function group_key(P, group) return P .. ':group:' .. group end
 local function worker_key(P, worker) return P .. ':worker:' .. worker end
 local function worker_executions_key(P, worker) return P .. ':worker:' .. worker .. ':executions' end
+local function workers_key(P) return P .. ':workers' end
+local function queue_workers_key(P, queue) return P .. ':workers:' .. queue end
+local function suspended_key(P) return P .. ':suspended' end
 local function registry_key(P, registry, queue) return P .. ':' .. registry .. ':' .. queue end

@@ -1,20 +1,26 @@
 -- Undoes a start: the job is again what it was, at the front of its queue.
--- ARGV: request (JSON), job id.
+-- ARGV: request (JSON), job id, then the values before the start of CHANGED_BY_START; `had` in the
+-- request says which of them there were.
 
 local r = cjson.decode(ARGV[1])
 r.job = ARGV[2]
 local P = r.prefix
-local worker, job = worker_key(P, r.worker), job_key(P, r.job)
-if call('HGET', worker, 'freshq_execution') ~= r.execution then return 0 end
-local undo = cjson.decode(call('HGET', worker, 'freshq_undo'))
+local worker, job, list = worker_key(P, r.worker), job_key(P, r.job), queue_key(P, r.queue)
+if field(worker, 'freshq_execution') ~= r.execution then return 0 end
+if not fits(list, 'list') then
+  return redis.error_reply('WRONGTYPE the queue ' .. list .. ' is not a list; job ' .. r.job ..
+    ' cannot be put back')
+end
+r.origin = origin_of(P, r.job, r.queue)
 call('HSET', worker, 'state', 'idle', 'last_heartbeat', r.now)
-if call('EXISTS', job) == 1 then
-  for i, field in ipairs({'status', 'started_at', 'worker_name', 'last_heartbeat'}) do
-    local value = undo.before[i]
-    if type(value) == 'string' then call('HSET', job, field, value) else call('HDEL', job, field) end
+call('EXPIRE', worker, r.worker_life)
+-- A job that was canceled or deleted meanwhile stays so.
+if field(job, 'status') == 'started' then
+  for i, name in ipairs(CHANGED_BY_START) do
+    if r.had[i] then call('HSET', job, name, ARGV[2 + i]) else call('HDEL', job, name) end
   end
-  if 0 < undo.ttl then call('PEXPIRE', job, undo.ttl) end
-  call('LPUSH', queue_key(P, r.queue), r.job)
+  if 0 < r.ttl then call('PEXPIRE', job, r.ttl) end
+  call('LPUSH', list, r.job)
 end
 clear_execution(r)
 return 1

@@ -67,7 +67,7 @@ impl Decoder {
     }
 
     /// The next whole frame, if its last byte has come.
-    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some(lead) = self.buffer.first_chunk::<LEAD_BYTES>() else { return Ok(None) };
         let length = u32::from_le_bytes([lead[0], lead[1], lead[2], lead[3]]) as usize;
         let header = u32::from_le_bytes([lead[5], lead[6], lead[7], lead[8]]) as usize;
@@ -100,7 +100,7 @@ mod tests {
             let mut frames = Vec::new();
             for part in [&twice[..cut], &twice[cut..]] {
                 decoder.buffer().extend_from_slice(part);
-                while let Some(frame) = decoder.next().unwrap() {
+                while let Some(frame) = decoder.next_frame().unwrap() {
                     frames.push(frame);
                 }
             }
@@ -120,7 +120,7 @@ mod tests {
         ] {
             let mut decoder = Decoder::default();
             decoder.buffer().extend_from_slice(&lead);
-            assert!(decoder.next().is_err(), "{lead:?}");
+            assert!(decoder.next_frame().is_err(), "{lead:?}");
         }
     }
 }

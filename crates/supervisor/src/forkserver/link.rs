@@ -87,7 +87,7 @@ impl Link {
     /// Waits for the next message.
     pub async fn receive<M: DeserializeOwned>(&mut self) -> Result<(M, Vec<u8>), LinkError> {
         loop {
-            if let Some(frame) = self.decoder.next()? {
+            if let Some(frame) = self.decoder.next_frame()? {
                 return Ok((serde_json::from_slice(&frame.header)?, frame.body));
             }
             let buffer = self.decoder.buffer();

@@ -66,6 +66,11 @@ impl LearnedImports {
         self.lists.modules.retain(|name| !gone.contains(name));
     }
 
+    /// Forgets all user modules.
+    pub fn forget_all_modules(&mut self) {
+        self.lists.modules.clear();
+    }
+
     /// Keeps libraries out of the base from now on: they cannot be imported there.
     pub fn exclude_libraries(&mut self, skipped: &[(String, String)]) {
         let names: Vec<String> = skipped.iter().map(|(name, _)| name.clone()).collect();

@@ -193,10 +193,10 @@ impl Machine {
             Input::BaseGone => self.base_ready = false,
             Input::Wanted(cause) => self.want(cause),
             Input::Loaded { generation, moved } => {
-                self.loaded(now, generation, moved, &mut effects)
+                self.loaded(now, generation, moved, &mut effects);
             }
             Input::Broken { generation, moved } => {
-                self.broken(now, generation, moved, &mut effects)
+                self.broken(now, generation, moved, &mut effects);
             }
             Input::Died(generation) => self.died(now, generation),
             Input::Tick => {}

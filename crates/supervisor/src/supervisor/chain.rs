@@ -11,9 +11,9 @@ use crate::reload::machine::{Cause, GenerationId, Input};
 use crate::settings::BASE_START_MAX;
 
 impl Supervisor {
-    pub(super) fn from_base(&mut self, id: BaseId, message: FromBase) {
+    pub(super) fn base_said(&mut self, id: BaseId, message: FromBase) {
         match message {
-            FromBase::Ready(ready) => self.base_is_ready(id, ready),
+            FromBase::Ready(ready) => self.base_is_ready(id, &ready),
             FromBase::Unusable { problem } => {
                 let python = self.settings.interpreter.executable.display();
                 self.exit = Some(Exit::PythonUnusable(format!("{python}: {problem}")));
@@ -28,12 +28,12 @@ impl Supervisor {
         }
     }
 
-    fn base_is_ready(&mut self, id: BaseId, ready: BaseReady) {
+    fn base_is_ready(&mut self, id: BaseId, ready: &BaseReady) {
         self.base_starting = self.base_starting.filter(|(starting, _)| *starting != id);
         if !ready.skipped.is_empty() {
             let names: Vec<_> =
                 ready.skipped.iter().map(|(name, why)| format!("{name} ({why})")).collect();
-            self.report(Event::Detail(format!("not in the base: {}", names.join(", "))));
+            self.report(&Event::Detail(format!("not in the base: {}", names.join(", "))));
             self.learned.exclude_libraries(&ready.skipped);
         }
         if 1 < ready.tasks && !self.learned.libraries().is_empty() {
@@ -42,14 +42,14 @@ impl Supervisor {
                 .start_bare_base("a library leaves threads behind, which a fork does not survive");
         }
         let first = self.chain.base().is_none();
-        self.report(Event::BaseReady {
+        self.report(&Event::BaseReady {
             libraries: self.learned.libraries().len(),
             took: std::time::Duration::from_nanos(ready.import_ns),
         });
         self.chain.base_ready(id, ready.clone());
         if self.slots.len() <= 1 {
             // The signals' task alone: this is the start.
-            self.start_slots(&ready);
+            self.start_slots(ready);
         }
         self.drive(Input::BaseReady);
         if !first {
@@ -71,7 +71,7 @@ impl Supervisor {
 
     pub(super) fn base_gone(&mut self, id: BaseId, error: &LinkError) {
         // Only a base that was not told to end says this. Its own end follows.
-        self.report(Event::Detail(format!("a base hung up: {error}")));
+        self.report(&Event::Detail(format!("a base hung up: {error}")));
         self.chain.discard_base(id);
     }
 
@@ -105,7 +105,7 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn from_generation(&mut self, id: GenerationId, message: FromGeneration) {
+    pub(super) fn generation_said(&mut self, id: GenerationId, message: FromGeneration) {
         match message {
             FromGeneration::Ready(loaded) => self.generation_loaded(id, loaded),
             FromGeneration::Broken(broken) => self.generation_broken(id, broken),
@@ -120,7 +120,7 @@ impl Supervisor {
 
     pub(super) fn generation_gone(&mut self, id: GenerationId, error: &LinkError) {
         // Only one that was not told to end says this, or one that is broken. Its end follows.
-        self.report(Event::Detail(format!("generation {id} hung up: {error}")));
+        self.report(&Event::Detail(format!("generation {id} hung up: {error}")));
         self.chain.kill_generation(id);
     }
 

@@ -213,9 +213,9 @@ impl Supervisor {
 
     fn handle(&mut self, input: Input) {
         match input {
-            Input::FromBase(id, message) => self.from_base(id, message),
+            Input::FromBase(id, message) => self.base_said(id, message),
             Input::BaseGone(id, error) => self.base_gone(id, &error),
-            Input::FromGeneration(id, message) => self.from_generation(id, message),
+            Input::FromGeneration(id, message) => self.generation_said(id, message),
             Input::GenerationGone(id, error) => self.generation_gone(id, &error),
             Input::HorseWanted(request) => {
                 // The barrier: whatever was saved before the job was enqueued is readable now.
@@ -243,7 +243,7 @@ impl Supervisor {
         self.orders.send_if_modified(|current| std::mem::replace(current, orders) != orders);
         if open && !self.listening && self.slots_ready == self.settings.workers.len() {
             self.listening = true;
-            self.report(Event::Listening {
+            self.report(&Event::Listening {
                 workers: self.settings.workers.clone(),
                 queues: self.settings.queues.clone(),
             });
@@ -337,12 +337,12 @@ impl Supervisor {
         };
     }
 
-    fn report(&self, event: Event) {
-        (self.out.0)(&event);
+    fn report(&self, event: &Event) {
+        (self.out.0)(event);
     }
 
     fn warn(&self, text: String) {
-        self.report(Event::Warning(text));
+        self.report(&Event::Warning(text));
     }
 }
 

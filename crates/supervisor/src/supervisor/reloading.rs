@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Exit, Supervisor};
 use crate::clock::Moment;
-use crate::event::{Event, Serving};
+use crate::event::{self, Event, Serving};
 use crate::forkserver::messages::{Broken, Learned, Loaded};
 use crate::reload::machine::{Cause, Effect, GenerationId, Input};
 use crate::reload::relevance::LoadedCode;
@@ -44,7 +44,7 @@ impl Supervisor {
             }
             None => "not watched".to_owned(),
         };
-        self.report(Event::Decided { topic: "code", choice: roots.join(", "), why });
+        self.report(&Event::Decided { topic: "code", choice: roots.join(", "), why });
     }
 
     /// Reads all file events that are there, and takes note of what they mean.
@@ -55,7 +55,7 @@ impl Supervisor {
             Err(error) => return self.warn(format!("file events cannot be read: {error}")),
         };
         if drained.overflowed {
-            self.report(Event::Detail(
+            self.report(&Event::Detail(
                 "file events overflowed: the whole tree was compared".into(),
             ));
         }
@@ -75,10 +75,10 @@ impl Supervisor {
         let changed = self.code.changes(touched, self.machine.newest_is_broken());
         for path in touched.keys().filter(|path| !changed.contains(*path)) {
             let why = "same content as what serves, or not a file that was loaded";
-            self.report(Event::Detail(format!("no reload for {}: {why}", path.display())));
+            self.report(&Event::Detail(format!("no reload for {}: {why}", path.display())));
         }
         if !changed.is_empty() {
-            self.report(Event::ChangeSeen { files: changed.clone() });
+            self.report(&Event::ChangeSeen { files: changed.clone() });
             self.drive(Input::Wanted(Cause::changed(changed, Moment::now())));
         }
     }
@@ -180,7 +180,7 @@ impl Supervisor {
             draining: self.chain.draining(generation),
             cause,
         };
-        self.report(Event::GenerationServing(serving));
+        self.report(&Event::GenerationServing(serving));
     }
 
     /// The loading generation could not import the user's modules.
@@ -196,13 +196,13 @@ impl Supervisor {
         if certain {
             let place = broken.file.zip(broken.line);
             let serving = self.machine.serving().filter(|_| self.may_serve_old());
-            self.report(Event::GenerationBroken {
+            self.report(&Event::GenerationBroken(event::Broken {
                 generation,
                 error: broken.error,
                 traceback: broken.traceback,
                 place,
                 serving,
-            });
+            }));
         }
     }
 
@@ -223,7 +223,7 @@ impl Supervisor {
             self.exit = Some(Exit::CodeBroken);
         } else {
             // As RQ: each job imports what it needs, and fails by itself if that is broken.
-            self.learned.forget_modules(&self.learned.modules().to_vec());
+            self.learned.forget_all_modules();
             self.drive(Input::Wanted(Cause::requested(Moment::now())));
         }
     }
@@ -251,9 +251,9 @@ impl Supervisor {
         if !modules && !libraries {
             return;
         }
-        self.report(Event::Detail(format!("learned from generation {generation} what to import")));
+        self.report(&Event::Detail(format!("learned from generation {generation} what to import")));
         if let Err(error) = self.learned.save() {
-            self.report(Event::Detail(format!("what was learned cannot be kept: {error}")));
+            self.report(&Event::Detail(format!("what was learned cannot be kept: {error}")));
         }
         if libraries && self.base_starting.is_some() {
             self.base_outdated = true;
@@ -280,7 +280,7 @@ impl Supervisor {
         }
         self.drive(Input::Died(generation));
         let now = Moment::now();
-        self.report(Event::GenerationDied {
+        self.report(&Event::GenerationDied {
             generation,
             status: Some(status),
             pause: self.machine.next_deadline().map(|at| at.since(now)),

@@ -11,7 +11,7 @@ impl Supervisor {
     pub(super) fn stop_requested(&mut self) {
         let Some(phase) = self.shutdown.request(Moment::now()) else { return };
         let running = self.chain.awaited_count().saturating_sub(self.barrier.spares());
-        self.report(Event::Stopping { phase, running });
+        self.report(&Event::Stopping { phase, running });
         if phase == Phase::Abort {
             self.exit = Some(Exit::Aborted);
         }
@@ -38,7 +38,7 @@ impl Supervisor {
             Exit::PythonUnusable(_) => "Python cannot be used",
             Exit::CompanionEnded(_) => "a process it needs has ended",
         };
-        self.report(Event::Stopped {
+        self.report(&Event::Stopped {
             finished: self.tally.finished,
             failed: self.tally.failed,
             why,

@@ -12,9 +12,9 @@ use rq::JobTimeout;
 use crate::clock::Moment;
 
 /// Grace after the job's own timeout before its horse is killed (as RQ).
-pub const HARD_LIMIT_GRACE: Duration = Duration::from_secs(60);
+pub const HARD_LIMIT_GRACE: Duration = Duration::from_mins(1);
 /// Margin of an execution's time to live beyond the next heartbeat (as RQ).
-pub const HEARTBEAT_MARGIN: Duration = Duration::from_secs(60);
+pub const HEARTBEAT_MARGIN: Duration = Duration::from_mins(1);
 
 /// What the machine asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -129,7 +129,7 @@ impl Slot {
         };
         // Best effort: an unreachable Redis forgets the record when its time to live is over.
         if let Err(error) = self.shared.client.death(&self.birth, clock::wall()).await {
-            self.report(Event::Warning(format!(
+            self.report(&Event::Warning(format!(
                 "the end of a worker could not be recorded: {error}"
             )));
         }
@@ -190,7 +190,7 @@ impl Slot {
     }
 
     async fn suspended(&mut self) {
-        self.report(Event::Suspended(true));
+        self.report(&Event::Suspended(true));
         loop {
             self.heartbeat(WorkerState::Suspended).await;
             tokio::select! {
@@ -198,7 +198,7 @@ impl Slot {
                 () = reached(&self.shared.orders, Phase::Warm) => return,
             }
             if let Ok(false) = self.shared.client.is_suspended().await {
-                return self.report(Event::Suspended(false));
+                return self.report(&Event::Suspended(false));
             }
         }
     }
@@ -207,7 +207,7 @@ impl Slot {
         self.next_heartbeat = Moment::now() + self.shared.settings.monitoring_interval;
         let beat = || self.shared.client.heartbeat(&self.birth, state, clock::wall());
         if self.insist("store a heartbeat", beat).await == Some(true) {
-            self.report(Event::Registered { worker: self.birth.name.clone() });
+            self.report(&Event::Registered { worker: self.birth.name.clone() });
         }
     }
 
@@ -296,7 +296,7 @@ impl Slot {
             }
             Err(_) => return None,
         }
-        self.report(Event::JobBegun {
+        self.report(&Event::JobBegun {
             worker: self.birth.name.clone(),
             job: job.job.clone(),
             description: parsed.description.clone(),
@@ -371,7 +371,10 @@ impl Slot {
         // Not insisted on: the job's answer must not wait for Redis, and the next one is near.
         let now = clock::wall();
         if let Err(error) = self.shared.client.job_heartbeat(&self.birth, job, ttl, now).await {
-            self.report(Event::Detail(format!("a heartbeat of job {} was lost: {error}", job.job)));
+            self.report(&Event::Detail(format!(
+                "a heartbeat of job {} was lost: {error}",
+                job.job
+            )));
         }
     }
 
@@ -404,7 +407,7 @@ impl Slot {
         let reply = self.insist("record the end of a job", send).await;
         self.next_heartbeat = Moment::now() + self.shared.settings.monitoring_interval;
         let Some(FinishReply { how, next }) = reply else {
-            self.report(Event::Warning(format!(
+            self.report(&Event::Warning(format!(
                 "the end of job {} could not be recorded; it stays in the started registry",
                 job.job
             )));
@@ -422,7 +425,7 @@ impl Slot {
             Finished::Gone => JobEnd::Gone,
         };
         self.tell(Input::JobEnded { finished: how == JobEnd::Finished }).await;
-        self.report(Event::JobEnded {
+        self.report(&Event::JobEnded {
             worker: self.birth.name.clone(),
             job: job.job.clone(),
             description: description.to_owned(),
@@ -440,7 +443,7 @@ impl Slot {
         let name = self.birth.name.clone();
         let send = || self.shared.client.release(&name, job, clock::wall());
         if self.insist("put a job back", send).await.is_some() {
-            self.report(Event::JobReleased { job: job.job.clone(), why });
+            self.report(&Event::JobReleased { job: job.job.clone(), why });
         }
         None
     }
@@ -466,7 +469,7 @@ impl Slot {
         drop(self.shared.inputs.send(input).await);
     }
 
-    fn report(&self, event: Event) {
-        (self.shared.reporter)(&event);
+    fn report(&self, event: &Event) {
+        (self.shared.reporter)(event);
     }
 }

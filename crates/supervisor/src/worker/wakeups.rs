@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 /// Longest single wait of the server; it only bounds how long a dead connection goes unnoticed.
-pub const PEEK_MAX: Duration = Duration::from_secs(60);
+pub const PEEK_MAX: Duration = Duration::from_mins(1);
 /// Pause after a peek that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often a server without BLMOVE (before Redis 6.2) is asked.
@@ -72,15 +72,13 @@ async fn has_element(client: &Client, queue: &QueueName, connection: &mut Option
         tokio::time::sleep(POLL_INTERVAL).await;
         client.queue_length(queue).await.map(|length| 0 < length)
     };
-    match asked {
-        Ok(found) => found,
-        Err(_) => {
-            // The slots meet the same trouble, and say so.
-            *connection = None;
-            tokio::time::sleep(RETRY_PAUSE).await;
-            false
-        }
-    }
+    let Ok(found) = asked else {
+        // The slots meet the same trouble, and say so.
+        *connection = None;
+        tokio::time::sleep(RETRY_PAUSE).await;
+        return false;
+    };
+    found
 }
 
 async fn blocking(

@@ -11,6 +11,8 @@ use fs_err as fs;
 use serde_json::{Value, json};
 
 use super::DemoError;
+use super::worker::forget_settings;
+use crate::env_vars;
 
 const PROGRAM: &str = include_str!("client.py");
 /// How often a wait looks whether it still makes sense.
@@ -34,10 +36,12 @@ impl Client {
         fs::write(&program, PROGRAM)?;
         let log = folder.join("client.log");
         let errors = fs::File::create(&log)?.into_parts().0;
-        let mut child = Command::new(python)
+        let mut command = Command::new(python);
+        forget_settings(&mut command);
+        let mut child = command
             .arg("-I")
             .arg(&program)
-            .env("RQ_REDIS_URL", url)
+            .env(env_vars::RQ_REDIS_URL, url)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors)

@@ -35,7 +35,7 @@ use self::screen::{Colour, Look, Screen};
 use self::stage::{Stage, home_text};
 use crate::args::DemoArgs;
 use crate::error::Error;
-use crate::exit;
+use crate::{env_vars, exit};
 
 /// The output is made for this width, and never wider.
 const WIDTH_MAX: usize = 90;
@@ -88,7 +88,7 @@ pub(crate) fn run_command(args: &DemoArgs) -> Result<u8, Error> {
     let width = if terminal { screen::terminal_width() } else { None };
     run(DemoOptions {
         keep: args.keep,
-        colour: terminal && std::env::var_os("NO_COLOR").is_none(),
+        colour: terminal && env_vars::get(env_vars::NO_COLOR).is_none(),
         in_place: terminal,
         width: width.unwrap_or(WIDTH_MAX),
     })?;

@@ -18,6 +18,7 @@ use super::interrupt::Interrupt;
 use super::screen::Screen;
 use super::worker::{self, Worker};
 use super::{DemoError, example};
+use crate::env_vars;
 
 /// From the start of the worker until it listens; its first start imports nothing heavy.
 const READY_SECONDS_MAX: u64 = 60;
@@ -190,7 +191,8 @@ fn start_redis(screen: &Screen, python: &Path, scratch: &Path) -> Result<RedisSe
 
 /// A path as people write it.
 pub(super) fn home_text(path: &Path) -> String {
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let home =
+        env_vars::get(env_vars::HOME).map(PathBuf::from).filter(|home| 1 < home.as_os_str().len());
     match home.and_then(|home| path.strip_prefix(home).ok().map(Path::to_path_buf)) {
         Some(rest) => format!("~/{}", rest.display()),
         None => path.display().to_string(),

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::DemoError;
 use super::screen::Screen;
+use crate::env_vars;
 
 /// How it is started, except for what is different on each machine.
 pub(super) const ARGUMENTS: &[&str] = &["worker", "--reload", "--watch", "casestrainer", "default"];
@@ -52,16 +53,9 @@ impl Worker {
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(ARGUMENTS).arg("--python").arg(python).current_dir(folder);
-        // What this user has set for workers of their own is not meant for this one.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            let ours = name.starts_with("FRESHQ_") || name.starts_with("RQ_");
-            if name != "FRESHQ_CACHE_DIR" && (ours || name == "PYTHONPATH") {
-                command.env_remove(&*name);
-            }
-        }
+        forget_settings(&mut command);
         // Not an option: the list of processes would show the password.
-        command.env("RQ_REDIS_URL", url);
+        command.env(env_vars::RQ_REDIS_URL, url);
         // A group of its own: Ctrl-C is for the demo, which then stops everything in order.
         command.process_group(0);
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
@@ -151,6 +145,16 @@ impl Drop for Worker {
     }
 }
 
+/// Takes the user's own settings out of a child's environment: they are not meant for the demo.
+pub(super) fn forget_settings(command: &mut Command) {
+    for name in env_vars::names() {
+        let theirs = ["FRESHQ_", "RQ_", "PYTHONPATH"].iter().any(|start| name.starts_with(start));
+        if theirs && name != env_vars::FRESHQ_CACHE_DIR {
+            command.env_remove(name);
+        }
+    }
+}
+
 fn read(reader: io::PipeReader, folder: &Path, screen: &Screen, printed: &Mutex<Vec<String>>) {
     for line in BufReader::new(reader).split(b'\n') {
         let Ok(line) = line else {
@@ -176,8 +180,8 @@ fn shorter(line: &str, folder: &Path) -> String {
         _ => line,
     };
     let mut line = line.replace(&format!("{}/", folder.display()), "");
-    if let Some(home) = std::env::var_os("HOME").filter(|home| 1 < home.len()) {
-        line = line.replace(&format!("{}/", Path::new(&home).display()), "~/");
+    if let Some(home) = env_vars::text(env_vars::HOME).filter(|home| 1 < home.len()) {
+        line = line.replace(&format!("{home}/"), "~/");
     }
     line
 }
