@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, IntoConnectionInfo as _, Script, Value};
+use redis::{AsyncConnectionConfig, Script, Value};
 use tokio::sync::Mutex;
 
 use crate::error::{ConnectError, Error};
 use crate::keys::Keys;
 use crate::names::QueueName;
+use crate::url;
 
 /// How to reach Redis.
 #[derive(Clone, Debug)]
 pub struct Connect {
-    /// `redis://[user:password@]host[:port][/db]`, `unix:///path?db=0`.
+    /// `redis://[user:password@]host[:port][/db]` or `unix://[user:password@]/path?db=0`.
     pub url: String,
     /// Prefix of all keys; RQ's default is `rq`.
     pub key_prefix: String,
@@ -46,6 +47,8 @@ impl Server {
 
 /// Oldest Redis that RQ promises to work with.
 const OLDEST: u32 = 5;
+/// `BLMOVE` waits for ever when asked to wait for no time.
+const PEEK_MIN: Duration = Duration::from_millis(1);
 
 /// RQ's data in one Redis. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -60,38 +63,42 @@ struct Shared {
     server: Server,
     display_url: String,
     config: AsyncConnectionConfig,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    current: Mutex<Current>,
+}
+
+/// The connection that requests go through now.
+#[derive(Clone, Debug)]
+struct Current {
+    /// None after a failure, until the next request.
+    connection: Option<MultiplexedConnection>,
+    /// Counts connections, so that a late failure of an old one does not end its successor.
+    number: u64,
 }
 
 impl Client {
     /// Connects, and makes sure that what answers can be used.
     pub async fn connect(options: Connect) -> Result<Self, ConnectError> {
-        let url = redacted(&options.url);
-        if options.url.starts_with("rediss:") || options.url.starts_with("valkeys:") {
-            return Err(ConnectError::Tls { url });
-        }
-        let bad_url = |error: redis::RedisError| ConnectError::Url {
-            url: url.clone(),
-            reason: error.detail().unwrap_or("it cannot be understood").to_owned(),
-        };
-        let info = normalized(&options.url).into_connection_info().map_err(bad_url)?;
-        let client = redis::Client::open(info).map_err(bad_url)?;
+        let info = url::parse(&options.url)?;
+        let display_url = url::redacted(&options.url);
+        let db = info.redis_settings().db();
+        let failed = |error: redis::RedisError| ConnectError::of(&display_url, db, &error);
+        let client = redis::Client::open(info).map_err(failed)?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(Some(options.response_timeout));
-        let refused = |error: redis::RedisError| connect_error(&url, &error);
         let mut connection =
-            client.get_multiplexed_async_connection_with_config(&config).await.map_err(refused)?;
+            client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
         let info: String =
-            redis::cmd("INFO").arg("server").query_async(&mut connection).await.map_err(refused)?;
+            redis::cmd("INFO").arg("server").query_async(&mut connection).await.map_err(failed)?;
         let server = parse_server(&info);
         if server.version.0 < OLDEST {
             let (major, minor, patch) = server.version;
-            return Err(ConnectError::TooOld { url, version: format!("{major}.{minor}.{patch}") });
+            let version = format!("{major}.{minor}.{patch}");
+            return Err(ConnectError::TooOld { url: display_url, version });
         }
         let keys = Keys::new(options.key_prefix);
-        let connection = Mutex::new(Some(connection));
-        let shared = Shared { client, keys, server, display_url: url, config, connection };
+        let current = Mutex::new(Current { connection: Some(connection), number: 0 });
+        let shared = Shared { client, keys, server, display_url, config, current };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -108,16 +115,11 @@ impl Client {
     /// Our own address as Redis sees it; `unknown` if it does not say (as RQ).
     pub async fn local_address(&self) -> String {
         let info = self.query(redis::cmd("CLIENT").arg("INFO")).await;
-        let address = match &info {
-            Ok(Value::BulkString(bytes)) => String::from_utf8_lossy(bytes)
-                .split_whitespace()
-                .find_map(|word| word.strip_prefix("addr=").map(str::to_owned)),
-            Ok(Value::VerbatimString { text, .. }) => text
-                .split_whitespace()
-                .find_map(|word| word.strip_prefix("addr=").map(str::to_owned)),
-            _ => None,
-        };
-        address.unwrap_or_else(|| "unknown".to_owned())
+        let info = info.ok().and_then(|info| redis::from_redis_value::<String>(info).ok());
+        let address = info
+            .as_deref()
+            .and_then(|info| info.split_whitespace().find_map(|word| word.strip_prefix("addr=")));
+        address.unwrap_or("unknown").to_owned()
     }
 
     /// Whether workers are suspended.
@@ -152,7 +154,7 @@ impl Client {
         keys: &[String],
         args: &[&[u8]],
     ) -> Result<Value, Error> {
-        let mut connection = self.connection().await?;
+        let (mut connection, number) = self.connection().await?;
         let mut invocation = script.prepare_invoke();
         for key in keys {
             invocation.key(key);
@@ -160,31 +162,41 @@ impl Client {
         for arg in args {
             invocation.arg(*arg);
         }
+        // By hash; the script itself is sent only if the server does not know it.
         let result = invocation.invoke_async(&mut connection).await;
-        self.checked(result).await
+        self.checked(result, number).await
     }
 
     pub(crate) async fn query(&self, command: &redis::Cmd) -> Result<Value, Error> {
-        let mut connection = self.connection().await?;
+        let (mut connection, number) = self.connection().await?;
         let result = command.query_async(&mut connection).await;
-        self.checked(result).await
+        self.checked(result, number).await
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, Error> {
-        let mut connection = self.shared.connection.lock().await;
-        if let Some(connection) = connection.as_ref() {
-            return Ok(connection.clone());
+    async fn connection(&self) -> Result<(MultiplexedConnection, u64), Error> {
+        let mut current = self.shared.current.lock().await;
+        if let Some(connection) = &current.connection {
+            return Ok((connection.clone(), current.number));
         }
         let config = &self.shared.config;
         let made = self.shared.client.get_multiplexed_async_connection_with_config(config).await?;
-        Ok(connection.insert(made).clone())
+        current.connection = Some(made.clone());
+        current.number += 1;
+        Ok((made, current.number))
     }
 
     /// Passes a result on; a connection that failed is not used again.
-    async fn checked(&self, result: redis::RedisResult<Value>) -> Result<Value, Error> {
+    async fn checked(
+        &self,
+        result: redis::RedisResult<Value>,
+        number: u64,
+    ) -> Result<Value, Error> {
         let result = result.map_err(Error::from);
         if result.as_ref().is_err_and(Error::is_connection) {
-            self.shared.connection.lock().await.take();
+            let mut current = self.shared.current.lock().await;
+            if current.number == number {
+                current.connection = None;
+            }
         }
         result
     }
@@ -202,50 +214,12 @@ impl Peek {
     /// Waits until the queue has an element, for at most `limit`.
     pub async fn wait(&mut self, limit: Duration) -> Result<bool, Error> {
         // The head of a list moved to its head: a blocking look.
+        let seconds = limit.max(PEEK_MIN).as_secs_f64();
         let mut command = redis::cmd("BLMOVE");
-        command.arg(&self.key).arg(&self.key).arg("LEFT").arg("LEFT").arg(limit.as_secs_f64());
+        command.arg(&self.key).arg(&self.key).arg("LEFT").arg("LEFT").arg(seconds);
         let head: Value = command.query_async(&mut self.connection).await?;
         Ok(head != Value::Nil)
     }
-}
-
-fn connect_error(url: &str, error: &redis::RedisError) -> ConnectError {
-    let (url, reason) = (url.to_owned(), error.to_string());
-    let transport = error.is_io_error()
-        || error.is_connection_refusal()
-        || error.is_connection_dropped()
-        || error.is_timeout();
-    if transport {
-        ConnectError::Unreachable { url, reason }
-    } else {
-        ConnectError::Refused { url, reason }
-    }
-}
-
-/// redis-py's forms of a URL that redis-rs spells otherwise.
-fn normalized(url: &str) -> String {
-    url.strip_prefix("valkey://").map_or_else(|| url.to_owned(), |rest| format!("redis://{rest}"))
-}
-
-/// The URL with its password hidden.
-fn redacted(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let authority = match authority.rsplit_once('@') {
-        Some((login, host)) => match login.split_once(':') {
-            Some((user, _)) => format!("{user}:***@{host}"),
-            None => format!("{login}@{host}"),
-        },
-        None => authority.to_owned(),
-    };
-    let path = match path.split_once("password=") {
-        Some((before, after)) => {
-            format!("{before}password=***{}", after.find('&').map_or("", |at| &after[at..]))
-        }
-        None => path.to_owned(),
-    };
-    format!("{scheme}://{authority}{path}")
 }
 
 fn parse_server(info: &str) -> Server {
@@ -264,19 +238,6 @@ fn parse_server(info: &str) -> Server {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_are_hidden() {
-        for (url, shown) in [
-            ("redis://localhost:6379/0", "redis://localhost:6379/0"),
-            ("redis://:secret@h:1/2", "redis://:***@h:1/2"),
-            ("redis://user:p@ss@h/0", "redis://user:***@h/0"),
-            ("unix:///tmp/s?db=1&password=secret&x=1", "unix:///tmp/s?db=1&password=***&x=1"),
-            ("nonsense", "nonsense"),
-        ] {
-            assert_eq!(redacted(url), shown);
-        }
-    }
 
     #[test]
     fn the_server_is_recognized() {

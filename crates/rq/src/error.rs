@@ -2,20 +2,24 @@
 
 use std::fmt;
 
+use redis::ErrorKind;
+
+/// What a server says that cannot serve us just now, but will, or whose successor will.
+const REFUSED_FOR_NOW: &[&str] =
+    &["LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"];
+
 /// A request that was not carried out, or whose answer did not come.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error(redis::RedisError);
 
 impl Error {
-    /// Whether the connection is what failed: then the request may or may not have been
-    /// carried out, and is to be sent again.
+    /// Whether the connection is what failed, or the server as a whole: then the request may or
+    /// may not have been carried out, and is to be sent again.
     pub fn is_connection(&self) -> bool {
-        self.0.is_connection_dropped()
-            || self.0.is_connection_refusal()
-            || self.0.is_io_error()
-            || self.0.is_timeout()
+        self.0.is_io_error()
+            || self.0.is_connection_dropped()
             || self.0.is_unrecoverable_error()
-            || self.0.code() == Some("LOADING")
+            || self.0.code().is_some_and(|code| REFUSED_FOR_NOW.contains(&code))
     }
 }
 
@@ -34,11 +38,12 @@ impl From<redis::RedisError> for Error {
 }
 
 /// Why Redis cannot be used at all. `url` is always without its password.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The URL is not one.
     #[error(
-        "{url:?} is not a Redis URL: {reason}; it looks like redis://host:6379/0 or unix:///path/to/socket"
+        "{url:?} is not a Redis URL: {reason}; it looks like redis://host:6379/0 or \
+         unix:///path/to/socket"
     )]
     Url {
         /// The URL.
@@ -47,7 +52,10 @@ pub enum ConnectError {
         reason: String,
     },
     /// Encrypted connections are not supported by this build.
-    #[error("{url} asks for TLS, which this version of freshq does not support yet")]
+    #[error(
+        "{url} asks for TLS, which this version of freshq does not support yet; use redis:// or \
+         unix://, or a local TLS tunnel"
+    )]
     Tls {
         /// The URL.
         url: String,
@@ -58,6 +66,26 @@ pub enum ConnectError {
         /// The URL.
         url: String,
         /// What came back.
+        reason: String,
+    },
+    /// It wants a password, or another one.
+    #[error(
+        "Redis at {url} refuses the login: {reason}; the URL takes it as redis://user:password@host"
+    )]
+    Login {
+        /// The URL.
+        url: String,
+        /// What it said.
+        reason: String,
+    },
+    /// It has no such database.
+    #[error("Redis at {url} has no database {db}: {reason}")]
+    Database {
+        /// The URL.
+        url: String,
+        /// The number asked for.
+        db: i64,
+        /// What it said.
         reason: String,
     },
     /// It answers, but not to us.
@@ -78,11 +106,30 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// Says what an error means that came while connecting.
+    pub(crate) fn of(url: &str, db: i64, error: &redis::RedisError) -> Self {
+        let (url, reason) = (url.to_owned(), error.to_string());
+        if error.kind() == ErrorKind::AuthenticationFailed
+            || error.code().is_some_and(|code| ["NOAUTH", "WRONGPASS", "NOPERM"].contains(&code))
+        {
+            Self::Login { url, reason }
+        } else if reason.contains("switch database") {
+            let reason = error.detail().unwrap_or("it did not say why").to_owned();
+            Self::Database { url, db, reason }
+        } else if error.is_io_error() || error.is_connection_dropped() {
+            Self::Unreachable { url, reason }
+        } else {
+            Self::Refused { url, reason }
+        }
+    }
+}
+
 /// Why a worker could not be registered.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// An active worker has the name.
-    #[error("there exists an active worker named {0:?} already")]
+    #[error("there exists an active worker named {0:?} already; stop it, or give another name")]
     NameTaken(String),
     /// Redis did not answer.
     #[error("the worker could not be registered: {0}")]

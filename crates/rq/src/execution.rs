@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use redis::{ErrorKind, RedisError, Script, Value};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use crate::client::Client;
 use crate::error::Error;
@@ -22,9 +22,15 @@ use crate::scripts::script;
 use crate::timestamp::Timestamp;
 use crate::worker::{WORKER_KEY_MARGIN, WorkerBirth, WorkerState};
 
-static RUN: LazyLock<Script> = LazyLock::new(|| script!("start", "dependents", "finish", "run"));
+static RUN: LazyLock<Script> = LazyLock::new(|| script!("dependents", "start", "finish", "run"));
 static BEGIN: LazyLock<Script> = LazyLock::new(|| script!("begin"));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| script!("release"));
+
+/// Fields of a job that a start changes and a release changes back, in the order that the script
+/// for a release takes them.
+const CHANGED_BY_START: [&str; 4] = ["status", "started_at", "worker_name", "last_heartbeat"];
+/// Redis refuses times to live that overflow its clock; this is some three thousand years.
+const TTL_MAX: i64 = 100_000_000_000;
 
 /// Asks for a job.
 #[derive(Clone, Debug)]
@@ -71,6 +77,8 @@ pub struct Started {
     pub hash: JobHash,
     /// What was left of the time to live of its record.
     pub ttl_left: Option<Duration>,
+    /// How long an idle worker's key is kept, for a release.
+    worker_life: Duration,
 }
 
 /// The end of an execution.
@@ -202,16 +210,22 @@ impl Client {
         started: &Started,
         now: Timestamp,
     ) -> Result<Released, Error> {
+        let before = CHANGED_BY_START.map(|name| started.hash.get(name));
         let request = json!({
             "prefix": self.keys().prefix(),
             "worker": worker.as_str(),
+            "worker_life": started.worker_life.as_secs(),
             "execution": started.execution.as_str(),
             "queue": started.queue.as_str(),
             "now": now.text(),
-        });
+            "ttl": started.ttl_left.map_or(-1, |ttl| ttl.as_millis() as i64),
+            "had": before.map(|value| value.is_some()),
+        })
+        .to_string();
         let keys = [self.keys().worker(worker), self.keys().queue(&started.queue)];
-        let args = [request.to_string().into_bytes(), started.job.as_bytes().to_vec()];
-        let reply = self.run(&RELEASE, &keys, &[&args[0], &args[1]]).await?;
+        let mut args = vec![request.as_bytes(), started.job.as_bytes()];
+        args.extend(before.map(Option::unwrap_or_default));
+        let reply = self.run(&RELEASE, &keys, &args).await?;
         Ok(if reply == Value::Int(1) { Released::Done } else { Released::NotMine })
     }
 
@@ -233,10 +247,10 @@ impl Client {
         now: Timestamp,
     ) -> Result<bool, Error> {
         let mut request = birth.request(self, now, WorkerState::Busy);
-        request["state"] = Json::from("busy");
-        request["life"] = ttl.as_secs().into();
+        request["ttl"] = ttl.as_secs().max(1).into();
         request["execution"] = started.execution.as_str().into();
         request["queue"] = started.queue.as_str().into();
+        request["started_float"] = started.started_at.float().into();
         request["now_float"] = now.float().into();
         request["now_seconds"] = now.seconds().into();
         Ok(self.beat(birth, &request, started.job.as_bytes()).await?.job_gone)
@@ -280,7 +294,7 @@ impl Client {
             "ended_float": finish.ended_at.float(),
             "now_seconds": finish.ended_at.seconds(),
             "working_time": Timestamp::from_micros(working).float(),
-            "default_result_ttl": finish.default_result_ttl,
+            "default_result_ttl": finish.default_result_ttl.clamp(-1, TTL_MAX),
         })
         .to_string()
     }
@@ -351,6 +365,7 @@ fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error
                 started_at: request.now,
                 hash: JobHash::new(fields),
                 ttl_left: u64::try_from(ttl).ok().map(Duration::from_millis),
+                worker_life: request.worker_ttl + WORKER_KEY_MARGIN,
             })))
         }
         _ => Err(unexpected()),

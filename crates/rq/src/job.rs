@@ -51,6 +51,16 @@ impl JobHash {
         self.0.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
     }
 
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn integer(&self, name: &'static str) -> Result<Option<i64>, JobRefusal> {
         match self.text(name) {
             None => Ok(None),

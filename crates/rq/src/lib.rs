@@ -36,6 +36,7 @@ mod keys;
 mod names;
 mod scripts;
 mod timestamp;
+mod url;
 mod worker;
 
 pub use client::{Client, Connect, Peek, Server};

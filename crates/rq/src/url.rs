@@ -49,7 +49,10 @@ pub(crate) fn redacted(url: &str) -> String {
     for (index, option) in options.split('&').filter(|option| !option.is_empty()).enumerate() {
         shown.push(if index == 0 { '?' } else { '&' });
         match option.split_once('=') {
-            Some((name, _)) if name.starts_with("pass") => shown.push_str(&format!("{name}=***")),
+            Some((name, _)) if name.starts_with("pass") => {
+                shown.push_str(name);
+                shown.push_str("=***");
+            }
             _ => shown.push_str(option),
         }
     }

@@ -64,6 +64,7 @@ impl WorkerState {
 
 static REGISTER: LazyLock<Script> = LazyLock::new(|| script!("birth", "register"));
 static DEATH: LazyLock<Script> = LazyLock::new(|| script!("death"));
+static SHUTDOWN: LazyLock<Script> = LazyLock::new(|| script!("shutdown"));
 static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| script!("birth", "heartbeat"));
 
 impl Client {
@@ -85,8 +86,7 @@ impl Client {
         state: WorkerState,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let mut request = birth.request(self, now, state);
-        request["state"] = state.text().into();
+        let request = birth.request(self, now, state);
         Ok(self.beat(birth, &request, b"").await?.registered_again)
     }
 
@@ -104,9 +104,9 @@ impl Client {
         worker: &WorkerName,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let mut command = redis::cmd("HSET");
-        command.arg(self.keys().worker(worker)).arg("shutdown_requested_date").arg(now.text());
-        self.query(&command).await?;
+        let (keys, now) = ([self.keys().worker(worker)], now.text());
+        let args = [self.keys().prefix().as_bytes(), worker.as_str().as_bytes(), now.as_bytes()];
+        self.run(&SHUTDOWN, &keys, &args).await?;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod bad_input;
 mod context;
 mod embedded_redis;
+mod example;
 mod processes;
 mod reload;
 mod worker;

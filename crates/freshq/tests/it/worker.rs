@@ -259,6 +259,7 @@ fn a_warm_stop_lets_the_job_finish_and_takes_no_other() {
     worker.wait_for("  job ");
     worker.signal(Signal::TERM);
     worker.wait_for("warm shutdown: 1 job is running");
+    context.wait_until("r.hexists('rq:worker:w1', 'shutdown_requested_date')");
     fs_err::write(gate, "").unwrap();
     let (status, output) = worker.end();
     assert_eq!(status.code(), Some(0), "{output}");

@@ -63,12 +63,7 @@ local function push(P, queue, id, front, now)
   call(front == '1' and 'LPUSH' or 'RPUSH', queue_key(P, queue), id)
 end
 
--- Adds to a registry, unless its key is of another type: that must not cost the job its result.
-local function add_to_registry(P, registry, queue, score, member)
-  local key = registry_key(P, registry, queue)
-  if fits(key, 'zset') then call('ZADD', key, score, member) end
-end
-
+-- Removes from a registry, unless its key is somebody's mistake.
 local function remove_from_registry(P, registry, queue, member)
   local key = registry_key(P, registry, queue)
   if fits(key, 'zset') then call('ZREM', key, member) end

@@ -65,10 +65,10 @@ local function succeed(f, value)
   remove_from_registry(P, 'failed', f.origin, id)
   if ttl < 0 then
     call('PERSIST', results)
-    add_to_registry(P, 'finished', f.origin, '+inf', id)
+    call('ZADD', registry_key(P, 'finished', f.origin), '+inf', id)
   else
     call('EXPIRE', results, ttl)
-    add_to_registry(P, 'finished', f.origin, f.now_seconds + ttl, id)
+    call('ZADD', registry_key(P, 'finished', f.origin), f.now_seconds + ttl, id)
     expire_job(P, id, ttl)
   end
   return {'finished'}
@@ -94,7 +94,7 @@ local function retry(f, left, meta)
     make_fit(queues_key(P), 'set')
     call('SADD', queues_key(P), queue_key(P, f.queue))
     expire_waiting(P, id)
-    add_to_registry(P, 'scheduled', f.queue, f.now_seconds + interval, id)
+    call('ZADD', registry_key(P, 'scheduled', f.queue), f.now_seconds + interval, id)
     return {'scheduled', left - 1, f.now_seconds + interval}
   end
   push(P, f.queue, id, call('HGET', job, 'enqueue_at_front_on_retry'), f.ended)
@@ -113,7 +113,7 @@ local function fail(f, trace, meta)
     return {'failed'}
   end
   write_times(f, 'failed')
-  add_to_registry(P, 'failed', f.origin, ttl < 0 and ttl or f.now_seconds + ttl, id)
+  call('ZADD', registry_key(P, 'failed', f.origin), ttl < 0 and ttl or f.now_seconds + ttl, id)
   local results = add_result(f, 2, 'exc_string', trace)
   if 0 < ttl then
     expire_job(P, id, ttl)
@@ -135,15 +135,28 @@ local function note_end(f)
   redis.pcall('HINCRBYFLOAT', worker, 'total_working_time', f.working_time)
 end
 
+-- A registry that this end may write and that is no sorted set, or nil.
+local function broken_registry(f)
+  for _, registry in ipairs({'wip', 'finished', 'failed'}) do
+    local key = registry_key(f.prefix, registry, f.origin)
+    if not fits(key, 'zset') then return key end
+  end
+  local scheduled = registry_key(f.prefix, 'scheduled', f.queue)
+  if not fits(scheduled, 'zset') then return scheduled end
+end
+
 local function finish(f, value, trace, meta)
   local P, job = f.prefix, job_key(f.prefix, f.job)
   if finished_before(f) then return {'already'} end
   f.origin = origin_of(P, f.job, f.queue)
+  local broken = broken_registry(f)
+  if broken then
+    return redis.error_reply('WRONGTYPE the registry ' .. broken .. ' is not a sorted set')
+  end
   local status = field(job, 'status')
   f.frees_dependents = status ~= 'canceled' and status ~= 'stopped'
   f.began_float = field(execution_key(P, f.job, f.execution), 'created_at') or f.started_float
-  local wip = registry_key(P, 'wip', f.origin)
-  local runs = fits(wip, 'zset') and call('ZSCORE', wip, f.job .. ':' .. f.execution)
+  local runs = call('ZSCORE', registry_key(P, 'wip', f.origin), f.job .. ':' .. f.execution)
   note_end(f)
   if not field(job, 'data') then return {'gone'} end
   if f.kind == 'finished' then return succeed(f, value) end

@@ -7,6 +7,7 @@ if ARGV[2] ~= '' then
   local request = cjson.decode(ARGV[2])
   request.job = ARGV[6]
   ended = finish(request, ARGV[3], ARGV[4], ARGV[5])
+  if ended['err'] then return ended end
 end
 if ARGV[1] ~= '' then started = start(cjson.decode(ARGV[1])) end
 return {ended, started}

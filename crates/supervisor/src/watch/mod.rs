@@ -4,8 +4,8 @@
 //! So [`Watcher::drain`], which reads the queue to its end, reports every save that was
 //! complete before it was called. A library with a thread of its own cannot promise that.
 //!
-//! Never: blocks, starts a thread, asks for events of reading, acts on a write that is not
-//! closed, calls the path of an event true without looking at the disk.
+//! Never: blocks, starts a thread, asks for events of reading, takes a write for complete
+//! before it is closed, changes anything on the disk.
 //!
 //! One event: `inotify` (which folder?) → `events` (what does it say?) → `walk` (new folder:
 //! watch, then list; gone folder: forget) → `tree` (what was there?) → [`Drained`]. Names and
@@ -135,13 +135,11 @@ impl Watcher {
             fs_err::read_dir(&root).map_err(|error| WatchError::io(&root, error))?;
             watcher.enter(root.clone(), root)?;
         }
-        watcher.settle_links()?;
-        while watcher.place_lookouts()? {
-            watcher.settle_roots()?;
-            watcher.settle_links()?;
-        }
+        watcher.gather()?;
+        // All of it was there before.
         watcher.touched.clear();
         watcher.reached.clear();
+        watcher.compared = false;
         Ok(watcher)
     }
 

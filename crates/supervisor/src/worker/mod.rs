@@ -326,6 +326,7 @@ impl Slot {
         let mut clock = JobClock::start(Moment::now(), timeout, interval);
         let presence = horse.presence.clone();
         let mut exited = None;
+        let mut stop_noted = false;
         loop {
             let due = exited.unwrap_or_else(|| clock.next_deadline());
             let effect = tokio::select! {
@@ -335,6 +336,11 @@ impl Slot {
                     horse.status = status.ok();
                     // All it wrote is in the socket; children of it may keep that open.
                     exited = Some(Moment::now() + ANSWER_GRACE);
+                    None
+                }
+                () = reached(&self.shared.orders, Phase::Warm), if !stop_noted => {
+                    stop_noted = true;
+                    self.note_stop().await;
                     None
                 }
                 () = reached(&self.shared.orders, Phase::Cold), if !clock.is_killed() => clock.kill(),
@@ -350,6 +356,15 @@ impl Slot {
                 Some(Effect::Heartbeat(ttl)) => self.job_heartbeat(job, ttl).await,
                 None => {}
             }
+        }
+    }
+
+    /// Lets readers of the worker's record see that it is about to end (as RQ).
+    async fn note_stop(&self) {
+        let noted =
+            self.shared.client.mark_shutdown_requested(&self.birth.name, clock::wall()).await;
+        if let Err(error) = noted {
+            self.report(&Event::Detail(format!("the stop could not be noted in Redis: {error}")));
         }
     }
 

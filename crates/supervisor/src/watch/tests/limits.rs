@@ -1,6 +1,9 @@
 //! Many files, and more events than the kernel keeps.
 
+use rustix::io::Errno;
+
 use super::*;
+use crate::watch::WatchError;
 use Change::{Created, Removed, Written};
 
 #[test]
@@ -13,6 +16,23 @@ fn five_thousand_files() {
     assert_eq!(changes.len(), 5_000);
     assert!(changes.iter().all(|(_, change)| *change == Created));
     play.expect_true("after 5,000 files");
+}
+
+/// Goal: used-up watches are said once, with numbers, and hide nothing else.
+#[test]
+fn a_folder_without_a_watch_is_said_once() {
+    let mut play = Play::with(&["a.py", "pkg/b.py", "env/pyvenv.cfg"]);
+    fs::create_dir(play.path("new")).unwrap();
+    let error = play.watcher.cannot_watch(&play.path("new"), Errno::NOSPC).unwrap_err();
+    let WatchError::TooManyWatches { path, needed, limit } = error else { panic!("{error}") };
+    assert_eq!((path, needed), (play.path("new"), 3));
+    assert!(limit > 0);
+    assert!(play.watcher.cannot_watch(&play.path("new"), Errno::NOSPC).is_ok());
+    save(&play.path("a.py"), "new");
+    let drained = play.drain();
+    assert!(drained.overflowed, "it was tried again, with success");
+    assert_eq!(play.named(&drained), [("a.py".to_owned(), Written)]);
+    assert!(play.watcher.cannot_watch(&play.path("new"), Errno::NOSPC).is_err());
 }
 
 /// Makes more events than the kernel keeps, all of a file that does not count.

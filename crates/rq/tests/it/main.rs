@@ -1,0 +1,17 @@
+//! The protocol against a real redis-server: what each step leaves in Redis, to the last key.
+//!
+//! Each test has a server of its own, writes what a client of RQ would write, runs one or a few steps
+//! of the crate, and compares a dump of all keys with what has to stand there. Times are arguments of
+//! every step, so dumps are the same on each run; times to live are rounded up to minutes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+mod connect;
+mod dependents;
+mod finish;
+mod outage;
+mod release;
+mod retry;
+mod start;
+mod worker;
