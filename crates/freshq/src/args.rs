@@ -57,7 +57,8 @@ pub(crate) struct WorkerArgs {
     pub(crate) worker_ttl: u32,
 
     /// Seconds between two heartbeats of a running job
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) job_monitoring_interval: u32,
 
     /// Folder to import from, after Python's own (repeatable) [default: .]

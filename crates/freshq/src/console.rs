@@ -174,7 +174,7 @@ impl Console {
             Event::Stopped { finished, failed, why } => self.say(
                 Colour::Plain,
                 "stopped",
-                &format!("{why}; {finished} jobs finished, {failed} failed"),
+                &format!("{why}: {finished} finished, {failed} failed"),
             ),
         }
     }
@@ -256,12 +256,12 @@ impl Console {
 
     fn stopping(&self, phase: Phase, running: usize) {
         let jobs = match running {
-            0 => "nothing is running".to_owned(),
             1 => "1 job is running".to_owned(),
             n => format!("{n} jobs are running"),
         };
         let text = match phase {
             Phase::Running => return,
+            Phase::Warm if running == 0 => "warm shutdown: nothing is running".to_owned(),
             Phase::Warm => {
                 format!("warm shutdown: {jobs}, no new ones are taken; a second signal kills")
             }

@@ -25,7 +25,11 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match (self.0.code(), self.0.detail()) {
+            // As the server says it.
+            (Some(code), Some(detail)) => write!(f, "{code} {detail}"),
+            _ => self.0.fmt(f),
+        }
     }
 }
 
@@ -70,12 +74,12 @@ pub enum ConnectError {
     },
     /// It wants a password, or another one.
     #[error(
-        "Redis at {url} refuses the login: {reason}; the URL takes it as redis://user:password@host"
+        "Redis at {url} refuses the login: {reason}; the URL takes one as redis://user:password@host"
     )]
     Login {
         /// The URL.
         url: String,
-        /// What it said.
+        /// What is wrong with it.
         reason: String,
     },
     /// It has no such database.
@@ -109,18 +113,28 @@ pub enum ConnectError {
 impl ConnectError {
     /// Says what an error means that came while connecting.
     pub(crate) fn of(url: &str, db: i64, error: &redis::RedisError) -> Self {
-        let (url, reason) = (url.to_owned(), error.to_string());
-        if error.kind() == ErrorKind::AuthenticationFailed
-            || error.code().is_some_and(|code| ["NOAUTH", "WRONGPASS", "NOPERM"].contains(&code))
-        {
-            Self::Login { url, reason }
-        } else if reason.contains("switch database") {
-            let reason = error.detail().unwrap_or("it did not say why").to_owned();
-            Self::Database { url, db, reason }
-        } else if error.is_io_error() || error.is_connection_dropped() {
-            Self::Unreachable { url, reason }
-        } else {
-            Self::Refused { url, reason }
+        let url = url.to_owned();
+        if error.is_io_error() || error.is_connection_dropped() {
+            return Self::Unreachable { url, reason: error.to_string() };
+        }
+        let said = error.detail().unwrap_or("it did not say why");
+        match (error.kind(), error.code()) {
+            // redis-rs does not pass on what the server said.
+            (ErrorKind::AuthenticationFailed, _) => {
+                Self::Login { url, reason: "it does not accept this user and password".to_owned() }
+            }
+            // Choosing the database is refused as well, and first.
+            _ if said.starts_with("Authentication required") => {
+                Self::Login { url, reason: "it wants a password".to_owned() }
+            }
+            (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
+                Self::Login { url, reason: said.trim_end_matches('.').to_owned() }
+            }
+            _ if error.to_string().contains("switch database") => {
+                Self::Database { url, db, reason: said.to_owned() }
+            }
+            (_, Some(code)) => Self::Refused { url, reason: format!("{code} {said}") },
+            _ => Self::Refused { url, reason: error.to_string() },
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | key | type | what |
 //! | --- | --- | --- |
 //! | `rq:queue:q` | list | job ids, taken from the left |
+//! | `rq:queues` | set | keys of queues |
 //! | `rq:job:j` | hash | the job |
 //! | `rq:job:j:dependents`, `rq:job::j:dependencies` | set | who waits for it, whom it waits for |
 //! | `rq:results:j` | stream | its results, newest last |
@@ -19,12 +20,21 @@
 //! | `rq:finished:q`, `rq:failed:q`, `rq:deferred:q`, `rq:scheduled:q`, `rq:ready:q` | sorted set | registries |
 //! | `rq:worker:w`, `rq:worker:w:executions` | hash, set | a worker and what it runs |
 //! | `rq:workers`, `rq:workers:q` | set | keys of workers |
+//! | `rq:group:g` | set | ids of the jobs of a group |
 //! | `rq:suspended` | string | exists while workers are suspended |
 //!
 //! freshq adds fields to the worker's hash: `freshq_execution`, `freshq_job`, `freshq_queue` and
 //! `freshq_undo` while it holds a job, `freshq_finished` with the last execution it ended.
 //! With them `start` and `finish` can be sent again after a lost answer, and a start can be
 //! undone. It also writes `current_job`, which readers of RQ 2 show.
+//!
+//! Invariants:
+//!
+//! 1. A job id is always in a queue, in the started registry, or in a registry of ended or
+//!    waiting jobs: no step has a gap between two of them.
+//! 2. A script that is refused (out of memory, a key of another type) has changed nothing.
+//! 3. A job that was deleted never comes back as half a hash.
+//! 4. No time is computed in a script: it comes with the request.
 //!
 //! Read next: [`Client::start`], [`Client::finish`], `scripts/start.lua`, `scripts/finish.lua`.
 

@@ -17,6 +17,9 @@ const PORT: u16 = 6379;
 pub(crate) fn parse(url: &str) -> Result<ConnectionInfo, ConnectError> {
     let malformed = |reason: String| ConnectError::Url { url: redacted(url), reason };
     let (scheme, rest) = url.split_once("://").ok_or_else(|| malformed("it has no ://".into()))?;
+    if rest.contains('#') {
+        return Err(malformed("a # in it has to be written as %23".to_owned()));
+    }
     let (rest, options) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -24,7 +27,7 @@ pub(crate) fn parse(url: &str) -> Result<ConnectionInfo, ConnectError> {
         "redis" | "valkey" => (tcp(host).map_err(malformed)?, path.trim_matches('/')),
         "unix" | "redis+unix" => (unix(path).map_err(malformed)?, ""),
         "rediss" | "valkeys" => return Err(ConnectError::Tls { url: redacted(url) }),
-        _ => return Err(malformed(format!("{scheme}:// is not known"))),
+        _ => return Err(malformed("it does not begin with redis:// or unix://".into())),
     };
     let settings = settings(login, &decoded(db), options).map_err(malformed)?;
     let info = address.into_connection_info().map_err(|error| malformed(error.to_string()))?;
@@ -32,31 +35,36 @@ pub(crate) fn parse(url: &str) -> Result<ConnectionInfo, ConnectError> {
     Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
 }
 
-/// A URL with its password hidden.
+/// A URL with its password hidden, also when it is malformed.
 pub(crate) fn redacted(url: &str) -> String {
     let (start, options) = url.split_once('?').unwrap_or((url, ""));
-    let mut shown = match start.split_once("://") {
-        // A password may hold what ends the authority, so all up to the last @ is the login.
-        Some((scheme, rest)) if !rest.starts_with('/') => match rest.rsplit_once('@') {
-            Some((login, host)) => match login.split_once(':') {
-                Some((user, _)) => format!("{scheme}://{user}:***@{host}"),
-                None => start.to_owned(),
-            },
-            None => start.to_owned(),
-        },
-        _ => start.to_owned(),
-    };
+    let mut shown = start.to_owned();
     for (index, option) in options.split('&').filter(|option| !option.is_empty()).enumerate() {
         shown.push(if index == 0 { '?' } else { '&' });
         match option.split_once('=') {
-            Some((name, _)) if name.starts_with("pass") => {
+            Some((name, _)) if name.to_ascii_lowercase().contains("pass") => {
                 shown.push_str(name);
                 shown.push_str("=***");
             }
             _ => shown.push_str(option),
         }
     }
-    shown
+    without_password(&shown)
+}
+
+/// Hides the password of a login. It may hold what ends the authority (/, ? or #), and the scheme
+/// may be missing: so all up to the last @ is the login.
+fn without_password(url: &str) -> String {
+    let Some((login, host)) = url.rsplit_once('@') else { return url.to_owned() };
+    let scheme = login.find("://").map_or(0, |at| at + "://".len());
+    match login[scheme..].find(':') {
+        // Not even a user: this is no login in any good URL.
+        Some(user) if login[scheme..scheme + user].contains('/') => {
+            format!("{}***@{host}", &login[..scheme])
+        }
+        Some(user) => format!("{}:***@{host}", &login[..scheme + user]),
+        None => url.to_owned(),
+    }
 }
 
 fn tcp(host: &str) -> Result<ConnectionAddr, String> {
@@ -95,7 +103,8 @@ fn settings(login: &str, db: &str, options: &str) -> Result<RedisConnectionInfo,
     }
     let number = match db.as_str() {
         "" => 0,
-        db => db.parse::<u32>().map_err(|_| format!("the database is no number: {db:?}"))?,
+        // What stands there may be the end of a password that holds a slash: it is not repeated.
+        db => db.parse::<u32>().map_err(|_| "the database is no number")?,
     };
     let mut settings = RedisConnectionInfo::default().set_db(number.into());
     if !user.is_empty() {
@@ -173,11 +182,12 @@ mod tests {
     fn what_is_no_url_is_refused_with_a_reason() {
         for (url, reason) in [
             ("localhost:6379", "no ://"),
-            ("http://h", "http:// is not known"),
+            ("http://h", "does not begin with redis://"),
             ("redis://h:port", "port"),
+            ("redis://user:pass#word@h", "%23"),
             ("redis://h:70000", "port"),
-            ("redis://h/one", "\"one\""),
-            ("redis://h?db=-1", "\"-1\""),
+            ("redis://h/one", "the database is no number"),
+            ("redis://h?db=-1", "the database is no number"),
             ("unix://", "path"),
         ] {
             let error = parse(url).unwrap_err();
@@ -197,6 +207,14 @@ mod tests {
             ("unix://:pw@/tmp/s", "unix://:***@/tmp/s"),
             ("unix:///tmp/s?db=1&password=secret&x=1", "unix:///tmp/s?db=1&password=***&x=1"),
             ("unix:///a@b", "unix:///a@b"),
+            ("redis://user:p?ss@h/0", "redis://user:***@h/0"),
+            ("redis://h:1/0?password=p@ss&x=1", "redis://h:1/0?password=***&x=1"),
+            (":secret@h:1", ":***@h:1"),
+            ("redis://h/0?password=a@b", "redis://h/0?password=***"),
+            ("redis://u:p?q@h", "redis://u:***@h"),
+            ("redis://u:p#q@h", "redis://u:***@h"),
+            (":p@h:1", ":***@h:1"),
+            ("u:p@h", "u:***@h"),
             ("nonsense", "nonsense"),
         ] {
             assert_eq!(redacted(url), shown);

@@ -33,5 +33,5 @@ fn jobs_survive_a_restart_of_the_embedded_redis() {
     assert!(!url(&context).0, "it ends with its worker");
     let (status, output) = embedded(&context, &["--burst", "later"]).end();
     assert_eq!(status.code(), Some(0), "{output}");
-    assert!(output.contains("1 jobs finished, 0 failed"), "{output}");
+    assert!(output.contains("1 finished, 0 failed"), "{output}");
 }

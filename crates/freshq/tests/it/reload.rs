@@ -57,7 +57,7 @@ fn a_job_enqueued_after_a_save_runs_the_new_code_without_any_pause() {
         assert_eq!(end, json!(["finished", format!("v{n:03}")]), "{}", worker.output());
     }
     let output = worker.stop();
-    assert!(output.contains("301 jobs finished, 0 failed"), "{output}");
+    assert!(output.contains("301 finished, 0 failed"), "{output}");
 }
 
 #[test]

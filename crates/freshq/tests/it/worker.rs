@@ -172,7 +172,7 @@ fn queues_are_served_in_order_and_a_burst_ends_when_they_are_empty() {
     let (status, output) = context.unready_worker(&["--burst", "high", "low"]).end();
     assert_eq!(status.code(), Some(0), "{output}");
     assert_eq!(fs_err::read_to_string(order).unwrap(), "1\n2\n3\n4\n");
-    assert!(output.contains("4 jobs finished, 0 failed"), "{output}");
+    assert!(output.contains("4 finished, 0 failed"), "{output}");
 }
 
 #[test]

@@ -6,12 +6,17 @@ local r = cjson.decode(ARGV[1])
 r.job = ARGV[2]
 local P = r.prefix
 local worker, job, list = worker_key(P, r.worker), job_key(P, r.job), queue_key(P, r.queue)
-if field(worker, 'freshq_execution') ~= r.execution then return 0 end
+r.origin = origin_of(P, r.job, r.queue)
+-- The worker's note decides who holds the job; if its record has vanished, the registry of running jobs.
+local holds, wip = field(worker, 'freshq_execution'), registry_key(P, 'wip', r.origin)
+if holds ~= r.execution then
+  if holds or not fits(wip, 'zset') then return 0 end
+  if not call('ZSCORE', wip, r.job .. ':' .. r.execution) then return 0 end
+end
 if not fits(list, 'list') then
   return redis.error_reply('WRONGTYPE the queue ' .. list .. ' is not a list; job ' .. r.job ..
     ' cannot be put back')
 end
-r.origin = origin_of(P, r.job, r.queue)
 call('HSET', worker, 'state', 'idle', 'last_heartbeat', r.now)
 call('EXPIRE', worker, r.worker_life)
 -- A job that was canceled or deleted meanwhile stays so.

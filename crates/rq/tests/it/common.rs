@@ -35,6 +35,9 @@ pub(crate) fn options(url: &str) -> Connect {
     }
 }
 
+/// What a hash, a sorted set or an entry of a stream holds.
+type Fields = BTreeMap<Vec<u8>, Vec<u8>>;
+
 pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) server: TestRedis,
@@ -49,8 +52,9 @@ impl World {
     pub(crate) async fn with_prefix(prefix: &str) -> Self {
         let server = testing::redis();
         let url = server.url();
-        let client =
-            Client::connect(Connect { key_prefix: prefix.to_owned(), ..options(&url) }).await.unwrap();
+        let client = Client::connect(Connect { key_prefix: prefix.to_owned(), ..options(&url) })
+            .await
+            .unwrap();
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
         let meddler = redis::Client::open(url)
             .unwrap()
@@ -62,8 +66,10 @@ impl World {
 
     /// Sends a command, its words divided by blanks; `""` is the empty word.
     pub(crate) async fn ask<T: FromRedisValue>(&self, line: &str) -> T {
-        let words: Vec<&[u8]> =
-            line.split_whitespace().map(|word| if word == "\"\"" { "" } else { word }.as_bytes()).collect();
+        let words: Vec<&[u8]> = line
+            .split_whitespace()
+            .map(|word| if word == "\"\"" { "" } else { word }.as_bytes())
+            .collect();
         self.ask_bytes(&words).await
     }
 
@@ -171,7 +177,7 @@ impl World {
         let keys: Vec<Vec<u8>> = self.ask("KEYS *").await;
         let mut dump = Dump(BTreeMap::new());
         for key in keys {
-            dump.0.insert(key.escape_ascii().to_string(), self.entry(&key).await);
+            dump.0.insert(shown(&key), self.entry(&key).await);
         }
         dump
     }
@@ -179,36 +185,54 @@ impl World {
     async fn entry(&self, key: &[u8]) -> String {
         let kind: String = self.ask_bytes(&[b"TYPE", key]).await;
         let ttl: i64 = self.ask_bytes(&[b"PTTL", key]).await;
-        let life = if ttl < 0 { "for ever".to_owned() } else { format!("{} min", (ttl + 59_999) / 60_000) };
+        let life = if ttl < 0 {
+            "for ever".to_owned()
+        } else {
+            format!("{} min", (ttl + 59_999) / 60_000)
+        };
         let lines = match kind.as_str() {
-            "hash" => pairs(&self.ask_bytes::<BTreeMap<Vec<u8>, Vec<u8>>>(&[b"HGETALL", key]).await, ": "),
+            "hash" => pairs(&self.ask_bytes::<Fields>(&[b"HGETALL", key]).await, ": "),
             "zset" => {
                 let command: [&[u8]; 5] = [b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"];
-                pairs(&self.ask_bytes::<BTreeMap<Vec<u8>, Vec<u8>>>(&command).await, " ")
+                pairs(&self.ask_bytes::<Fields>(&command).await, " ")
             }
             "set" => {
                 let mut members: Vec<Vec<u8>> = self.ask_bytes(&[b"SMEMBERS", key]).await;
                 members.sort();
-                members.iter().map(|member| member.escape_ascii().to_string()).collect()
+                members.iter().map(|member| shown(member)).collect()
             }
             "list" => {
                 let items: Vec<Vec<u8>> = self.ask_bytes(&[b"LRANGE", key, b"0", b"-1"]).await;
-                items.iter().map(|item| item.escape_ascii().to_string()).collect()
+                items.iter().map(|item| shown(item)).collect()
             }
             "string" => vec![self.ask_bytes(&[b"GET", key]).await],
             "stream" => {
-                let entries: Vec<(String, BTreeMap<Vec<u8>, Vec<u8>>)> =
+                let entries: Vec<(String, Fields)> =
                     self.ask_bytes(&[b"XRANGE", key, b"-", b"+"]).await;
                 entries.iter().map(|(_, fields)| pairs(fields, "=").join(" ")).collect()
             }
             other => panic!("nobody writes a {other}"),
         };
-        format!("{kind}, {life}\n{}", lines.iter().map(|line| format!("- {line}\n")).collect::<String>())
+        let heading = [format!("{kind}, {life}")];
+        heading
+            .into_iter()
+            .chain(lines.iter().map(|line| format!("- {line}")))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
-fn pairs(map: &BTreeMap<Vec<u8>, Vec<u8>>, between: &str) -> Vec<String> {
-    map.iter().map(|(k, v)| format!("{}{between}{}", k.escape_ascii(), v.escape_ascii())).collect()
+fn pairs(map: &Fields, between: &str) -> Vec<String> {
+    map.iter()
+        .map(|(name, value)| {
+            format!("{}{between}{}", shown(name), shown(value)).trim_end().to_owned()
+        })
+        .collect()
+}
+
+/// Bytes as text, with escapes for what is no plain character.
+fn shown(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string().replace(r#"\""#, "\"")
 }
 
 /// All keys with their type, their time to live in begun minutes, and what they hold.
@@ -225,7 +249,8 @@ impl Dump {
     /// Only the keys that are new or different since then; those that went have no content.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let gone = earlier.0.keys().filter(|key| !self.0.contains_key(*key));
-        let mut changed: BTreeMap<_, _> = gone.map(|key| (key.clone(), "gone\n".to_owned())).collect();
+        let mut changed: BTreeMap<_, _> =
+            gone.map(|key| (key.clone(), "gone".to_owned())).collect();
         let new = self.0.iter().filter(|(key, entry)| earlier.0.get(*key) != Some(*entry));
         changed.extend(new.map(|(key, entry)| (key.clone(), entry.clone())));
         Self(changed)
@@ -238,7 +263,7 @@ impl Dump {
     /// Compares with a text; its indentation does not count.
     #[track_caller]
     pub(crate) fn assert_is(&self, expected: &str) {
-        let expected: String = expected.trim().lines().map(|line| format!("{}\n", line.trim())).collect();
+        let expected = expected.trim().lines().map(str::trim).collect::<Vec<_>>().join("\n") + "\n";
         let found = self.to_string();
         assert!(found == expected, "found:\n{found}\nexpected:\n{expected}");
     }
@@ -246,7 +271,7 @@ impl Dump {
 
 impl fmt::Display for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(key, entry)| write!(f, "{key} {entry}"))
+        self.0.iter().try_for_each(|(key, entry)| writeln!(f, "{key} {entry}"))
     }
 }
 

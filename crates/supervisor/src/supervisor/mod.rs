@@ -327,7 +327,7 @@ impl Supervisor {
     fn slot_ended(&mut self, end: SlotEnd) {
         self.slots_left -= 1;
         self.tally.why = match end {
-            SlotEnd::Stopped => "stopped",
+            SlotEnd::Stopped => "as asked",
             SlotEnd::Drained => "the queues are empty",
             SlotEnd::MaxJobs => "the most jobs allowed were run",
             SlotEnd::NotRegistered(error) => {

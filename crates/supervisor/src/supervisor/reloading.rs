@@ -40,7 +40,7 @@ impl Supervisor {
             Some(watcher) => {
                 let watcher = watcher.get_ref();
                 let (files, folders) = (watcher.file_count(), watcher.folder_count());
-                format!("watching {files} files in {folders} folders by inotify")
+                format!("watched by inotify: {files} Python files, {folders} folders")
             }
             None => "not watched".to_owned(),
         };

@@ -19,7 +19,8 @@
 //! * Paths are canonical; a symlinked folder is followed once, a symlinked file has its own path.
 //!
 //! Left to a comparison with the disk: writes through `mmap`, through a hard link from outside,
-//! on another machine of a network file system.
+//! on another machine of a network file system. A file that is cut or dated by its path
+//! (`truncate`, a time of writing alone) has no close, and stays unfinished until the next.
 
 mod error;
 mod events;
@@ -53,9 +54,9 @@ const ROUNDS_MAX: usize = 1_000;
 /// What happened to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It was not there before.
+    /// It was not there before, or is reached through a folder's symlink that is new.
     Created,
-    /// It was written, replaced, or is reached through another symlink.
+    /// It was written or replaced, or is a symlink of which that is true on its way.
     Written,
     /// It is no longer there.
     Removed,
@@ -69,7 +70,9 @@ pub struct Drained {
     /// Files that somebody has begun to write and not closed; also in later drains, until
     /// they are closed, removed or renamed.
     pub unfinished: BTreeSet<PathBuf>,
-    /// Events were lost, so the whole tree was compared with what was remembered.
+    /// Events were lost, or the drain before was an error, so the whole tree was compared with
+    /// what was remembered. A file that was written just before it was remembered may be
+    /// reported though nothing happened since.
     pub overflowed: bool,
     /// Roots that are no longer there, or are symlinks now; said once. Their files are reported
     /// when they are back.

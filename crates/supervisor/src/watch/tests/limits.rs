@@ -21,7 +21,12 @@ fn five_thousand_files() {
 /// Goal: used-up watches are said once, with numbers, and hide nothing else.
 #[test]
 fn a_folder_without_a_watch_is_said_once() {
-    let mut play = Play::with(&["a.py", "pkg/b.py", "env/pyvenv.cfg"]);
+    let mut play = Play::set_up(|root| {
+        for name in ["a.py", "pkg/b.py", "env/pyvenv.cfg"] {
+            save(&root.join(name), "old");
+            set_time(&root.join(name), std::time::UNIX_EPOCH);
+        }
+    });
     fs::create_dir(play.path("new")).unwrap();
     let error = play.watcher.cannot_watch(&play.path("new"), Errno::NOSPC).unwrap_err();
     let WatchError::TooManyWatches { path, needed, limit } = error else { panic!("{error}") };

@@ -69,7 +69,7 @@ fn expect_told(before: &Stamps, after: &Stamps, told: &BTreeMap<PathBuf, Change>
 
 /// Plays from many seeds; `lose` may do something before a drain.
 fn play_at_random(lose: impl Fn(&mut Watcher, &mut Random)) {
-    for seed in 1..=seeds(60) {
+    for seed in 1..=seeds(15) {
         let mut random = Random::new(seed);
         let mut play = Play::with(&["a/m.py", "b/d/n.py"]);
         let top = play.root.parent().unwrap().to_owned();
@@ -115,7 +115,7 @@ fn random_play_with_lost_events() {
 /// The same with drains in the midst of it, from another thread.
 #[test]
 fn random_play_while_it_is_watched() {
-    for seed in 1..=seeds(20) {
+    for seed in 1..=seeds(10) {
         let mut play = Play::with(&["a/m.py", "b/d/n.py"]);
         let top = play.root.parent().unwrap().to_owned();
         fs::create_dir(top.join("out")).unwrap();
