@@ -22,6 +22,8 @@ pub enum Input {
     GenerationGone(GenerationId, LinkError),
     /// A slot has taken a job: this is the barrier.
     HorseWanted(HorseRequest),
+    /// A horse has ended; its generation has not reaped it.
+    HorseEnded(GenerationId, i32),
     /// A job imported something that its generation had not.
     Learned(GenerationId, Learned),
     /// A slot has ended an execution.

@@ -4,6 +4,7 @@ mod bad_input;
 mod context;
 mod embedded_redis;
 mod example;
+mod parity;
 mod processes;
 mod reload;
 mod worker;

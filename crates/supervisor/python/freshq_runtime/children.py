@@ -1,7 +1,7 @@
 """Forking, and noticing the end of what was forked, in one thread.
 
-Base and generation have the same loop: wait for a message of the supervisor or
-for a child to end. A pidfd per child makes both one `poll`.
+A base waits for a message of the supervisor or for a child to end. A pidfd per
+child makes both one `poll`.
 """
 
 import os
@@ -17,10 +17,8 @@ class Children:
         self._poll.register(link, select.POLLIN)
 
     def fork(self):
-        """As `os.fork`, with nothing of ours left open or buffered in the child."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        pid = os.fork()
+        """As `fork`, with nothing of ours left open in the child."""
+        pid = fork()
         if pid == 0:
             for pidfd in self._pid_by_pidfd:
                 os.close(pidfd)
@@ -45,6 +43,13 @@ class Children:
                 os.close(fd)
                 ended.append(pid)
         return message, ended
+
+
+def fork():
+    """As `os.fork`, with nothing left buffered that the child would write again."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return os.fork()
 
 
 def wait_status(pid):

@@ -20,7 +20,7 @@ VERSION = 1
 FRAME_BYTES_MAX = 512 * 1024 * 1024
 _LEAD = struct.Struct("<IBI")
 _LEAD_TAIL = _LEAD.size - 4
-_FDS_MAX = 8
+_FDS_MAX = 16
 
 
 class FrameError(Exception):

@@ -8,7 +8,7 @@ import sys
 import time
 
 from . import failure, horse, lifeline, loader
-from .children import Children, task_count, wait_status
+from .children import fork, task_count
 from .frames import Closed, Link
 
 
@@ -89,22 +89,33 @@ def new_libraries(user, before):
 
 
 def _serve(link, user, settings):
-    children = Children(link)
+    """Fork what is asked for. The supervisor watches the horses itself; here they are only reaped,
+    and only when it says so: until then a pid stays this horse's."""
     tools = horse.Tools(user, settings)
     while True:
-        message, ended = children.wait()
-        for pid in ended:
-            # Reaped only when the supervisor says so: until then the pid stays this horse's.
-            link.send({"kind": "exited", "pid": pid, "status": wait_status(pid)})
-        if message:
-            order, _ = link.receive()
-            if order["kind"] == "reap":
-                os.waitpid(order["pid"], 0)
-                continue
-            control, line = link.take_fd(), link.take_fd()
-            pid = children.fork()
-            if pid == 0:
-                horse.main(socket.socket(fileno=control), line, tools)
-            os.close(control)
-            os.close(line)
-            link.send({"kind": "forked", "horse": order["horse"], "pid": pid})
+        order, _ = link.receive()
+        kind = order["kind"]
+        if kind == "fork":
+            link.send({"kind": "forked", "horses": [[n, _fork(link, tools)] for n in order["horses"]]})
+            _reap(order["reap"])
+        elif kind == "reap":
+            _reap(order["pids"])
+        else:
+            pid = order["pid"]
+            link.send({"kind": "exited", "pid": pid, "status": os.waitpid(pid, 0)[1]})
+
+
+def _fork(link, tools):
+    control, line = link.take_fd(), link.take_fd()
+    pid = fork()
+    if pid == 0:
+        link.close()
+        horse.main(socket.socket(fileno=control), line, tools)
+    os.close(control)
+    os.close(line)
+    return pid
+
+
+def _reap(pids):
+    for pid in pids:
+        os.waitpid(pid, 0)

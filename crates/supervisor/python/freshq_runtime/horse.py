@@ -6,7 +6,6 @@ runs on every failing attempt, and if it raises its exception is the recorded on
 """
 
 import os
-import random
 import signal
 import socket
 import sys
@@ -61,7 +60,10 @@ def rehearse(settings):
     The interpreter writes into code that it runs for the first times. Done here, in the base, those
     pages are shared by all horses; done in each horse, they are copied for each job.
     """
-    tools = Tools(UserCode((), settings["code_cache"]), settings)
+    _rehearse(Tools(UserCode((), settings["code_cache"]), settings), REHEARSALS)
+
+
+def _rehearse(tools, times):
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
     fields = {
         "created_at": now,
@@ -71,13 +73,13 @@ def rehearse(settings):
         "status": b"queued",
         "timeout": b"180",
     }
-    header = {"kind": "run", "job": "rehearsal", "worker": "rehearsal"}
-    header["fields"] = [[name, len(value)] for name, value in fields.items()]
-    for _ in range(REHEARSALS):
+    order = {"kind": "run", "job": "rehearsal", "worker": "rehearsal"}
+    order["fields"] = [[name, len(value)] for name, value in fields.items()]
+    for _ in range(times):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             link = Link(ours)
-            theirs.sendall(encode(header, b"".join(fields.values())))
+            theirs.sendall(encode(order, b"".join(fields.values())))
             answer, parts = _run(*link.receive(), tools)
             link.send(answer, b"".join(parts))
     for name in ("RQ_WORKER_ID", "RQ_JOB_ID"):
@@ -91,7 +93,7 @@ def main(sock, line, tools):
         os.setpgid(0, 0)
         lifeline.hold(line)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        random.seed()
+        _rehearse(tools, 1)  # while nobody waits: copies the pages that every job writes to
         link = Link(sock)
         order, body = link.receive()
         answer, parts = _run(order, body, tools)

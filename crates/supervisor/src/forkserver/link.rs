@@ -16,7 +16,7 @@ use super::frame::{self, Decoder, FrameError};
 /// How much is read from a socket at a time.
 const READ_BYTES: usize = 64 * 1024;
 /// Most descriptors that travel with one frame.
-const FDS_MAX: usize = 4;
+const FDS_MAX: usize = 16;
 
 /// Why a message could not be sent or understood.
 #[derive(Debug, thiserror::Error)]

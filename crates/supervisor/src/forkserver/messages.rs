@@ -86,14 +86,21 @@ pub enum ToBase {
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ToGeneration {
-    /// Fork a horse (with its socket and life line).
+    /// Fork horses (with a socket and a life line for each, in this order).
     Fork {
-        /// Number of the horse.
-        horse: u64,
+        /// Numbers of the horses.
+        horses: Vec<u64>,
+        /// As [`ToGeneration::Reap`], sent along.
+        reap: Vec<i32>,
     },
-    /// The exit of this horse has been noted: its pid may be used again.
+    /// The exit of these horses has been noted: their pids may be used again.
     Reap {
-        /// The horse's process.
+        /// Their processes.
+        pids: Vec<i32>,
+    },
+    /// A horse has ended without an answer: report how, and reap it.
+    Report {
+        /// Its process.
         pid: i32,
     },
 }
@@ -106,14 +113,12 @@ pub enum FromGeneration {
     Ready(Loaded),
     /// They cannot be imported.
     Broken(Broken),
-    /// A horse has been forked and waits for a job.
+    /// Horses have been forked and wait for jobs.
     Forked {
-        /// Number of the horse that was asked for.
-        horse: u64,
-        /// Its process, which leads its own group.
-        pid: i32,
+        /// Number and process of each; it leads its own group.
+        horses: Vec<(u64, i32)>,
     },
-    /// A horse has ended; it stays unreaped until `Reap`.
+    /// How a horse has ended that was asked about; it is reaped.
     Exited {
         /// Its process.
         pid: i32,

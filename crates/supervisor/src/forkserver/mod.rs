@@ -15,6 +15,7 @@ pub mod frame;
 pub mod interpreter;
 pub mod link;
 pub mod messages;
+pub(crate) mod readiness;
 pub mod reaper;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +26,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
@@ -37,6 +39,11 @@ use crate::input::Input;
 use crate::reload::machine::GenerationId;
 use crate::settings::ORDERS_MAX;
 use crate::worker::horse::Horse;
+
+/// Most horses that are forked for one message; a message carries two descriptors for each.
+pub const HORSES_PER_FORK_MAX: usize = 8;
+/// Horses that may wait to be reaped before that is a message of its own.
+const REAP_TOGETHER_MAX: usize = 16;
 
 /// Number of a base; they count up from 1 for the life of a supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +85,8 @@ struct HorseProcess {
     presence: Presence,
     /// The slot (or nobody, for a spare) waits at the other end.
     exit: oneshot::Sender<i32>,
+    /// Its generation was asked how it has ended.
+    asked: bool,
     _lifeline: OwnedFd,
 }
 
@@ -106,6 +115,8 @@ pub struct Chain {
     horses: HashMap<i32, HorseProcess>,
     /// Horses that were asked for and have not reported yet.
     unborn: HashMap<u64, (Link, OwnedFd)>,
+    /// Pids that are struck off and wait for a message that takes them along.
+    to_reap: HashMap<GenerationId, Vec<i32>>,
     last_base: u64,
     last_horse: u64,
 }
@@ -121,6 +132,7 @@ impl Chain {
             generations: BTreeMap::new(),
             horses: HashMap::new(),
             unborn: HashMap::new(),
+            to_reap: HashMap::new(),
             last_base: 0,
             last_horse: 0,
         }
@@ -210,6 +222,7 @@ impl Chain {
 
     /// Tells a generation to end, once it has nothing more to do. Its horses live on.
     pub fn retire(&mut self, id: GenerationId) {
+        self.to_reap.remove(&id);
         if let Some(child) = self.generations.get_mut(&id) {
             child.orders = None;
         }
@@ -223,23 +236,24 @@ impl Chain {
         }
     }
 
-    /// Asks a generation for a horse.
-    pub fn fork_horse(&mut self, generation: GenerationId) -> io::Result<()> {
-        let Some(orders) =
-            self.generations.get(&generation).and_then(|child| child.orders.as_ref())
-        else {
-            return Ok(());
-        };
-        let (link, theirs) = Link::pair()?;
-        let (lifeline, their_lifeline) = lifeline()?;
-        self.last_horse += 1;
-        let order = ToGeneration::Fork { horse: self.last_horse };
-        send(orders, &order, vec![theirs, their_lifeline]);
-        self.unborn.insert(self.last_horse, (link, lifeline));
+    /// Asks a generation for horses, all in one message.
+    pub fn fork_horses(&mut self, generation: GenerationId, count: usize) -> io::Result<()> {
+        let mut fds = Vec::new();
+        let mut horses = Vec::new();
+        for _ in 0..count.min(HORSES_PER_FORK_MAX) {
+            let (link, theirs) = Link::pair()?;
+            let (lifeline, their_lifeline) = lifeline()?;
+            self.last_horse += 1;
+            horses.push(self.last_horse);
+            fds.extend([theirs, their_lifeline]);
+            self.unborn.insert(self.last_horse, (link, lifeline));
+        }
+        let reap = self.to_reap.remove(&generation).unwrap_or_default();
+        self.tell_generation(generation, &ToGeneration::Fork { horses, reap }, fds);
         Ok(())
     }
 
-    /// A horse was forked: registers it and hands it out.
+    /// A horse was forked: registers it, watches for its end, and hands it out.
     pub fn horse_forked(
         &mut self,
         generation: GenerationId,
@@ -249,20 +263,61 @@ impl Chain {
         let (link, lifeline) = self.unborn.remove(&number)?;
         let presence = Presence::new(pid);
         let (exit, exited) = oneshot::channel();
-        let process =
-            HorseProcess { generation, presence: presence.clone(), exit, _lifeline: lifeline };
+        self.watch_end(generation, pid);
+        let process = HorseProcess {
+            generation,
+            presence: presence.clone(),
+            exit,
+            asked: false,
+            _lifeline: lifeline,
+        };
         self.horses.insert(pid, process);
         Some(Horse { generation, presence, link, exit: exited, status: None })
     }
 
-    /// A generation says that a horse has ended: strikes it off, then lets it be reaped.
-    pub fn horse_exited(&mut self, generation: GenerationId, pid: i32, status: i32) {
-        self.strike_off(pid, status);
-        if let Some(orders) =
-            self.generations.get(&generation).and_then(|child| child.orders.as_ref())
-        {
-            send(orders, &ToGeneration::Reap { pid }, Vec::new());
+    /// A horse has ended and is not reaped yet. Whether somebody waits for its status decides
+    /// whether its generation is asked, or just told to reap it some time.
+    pub fn horse_ended(&mut self, generation: GenerationId, pid: i32) {
+        let Some(horse) = self.horses.get_mut(&pid) else { return };
+        if horse.exit.is_closed() {
+            self.strike_off(pid, 0);
+            let waiting = self.to_reap.entry(generation).or_default();
+            waiting.push(pid);
+            if REAP_TOGETHER_MAX <= waiting.len() {
+                let pids = std::mem::take(waiting);
+                self.tell_generation(generation, &ToGeneration::Reap { pids }, Vec::new());
+            }
+        } else if !std::mem::replace(&mut horse.asked, true) {
+            horse.presence.clear();
+            self.tell_generation(generation, &ToGeneration::Report { pid }, Vec::new());
         }
+    }
+
+    /// A generation says how a horse has ended.
+    pub fn horse_exited(&mut self, pid: i32, status: i32) {
+        self.strike_off(pid, status);
+    }
+
+    fn tell_generation(&self, id: GenerationId, message: &ToGeneration, fds: Vec<OwnedFd>) {
+        // One that is gone leaves its horses to the reaper.
+        if let Some(orders) = self.generations.get(&id).and_then(|child| child.orders.as_ref()) {
+            send(orders, message, fds);
+        }
+    }
+
+    /// Has the loop told when a horse ends, whatever its generation is doing.
+    fn watch_end(&mut self, generation: GenerationId, pid: i32) {
+        let inputs = self.inputs.clone();
+        let pidfd = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
+        self.talks.spawn(async move {
+            if let Some(pidfd) = pidfd.and_then(|pidfd| readiness::register(pidfd).ok()) {
+                // An error means that it cannot be waited for: the same as ended.
+                drop(pidfd.readable().await);
+            }
+            drop(inputs.send(Input::HorseEnded(generation, pid)).await);
+        });
+        // Tasks of horses that ended earlier.
+        while self.talks.try_join_next().is_some() {}
     }
 
     /// A base says that a generation has ended: strikes it off, then lets it be reaped.

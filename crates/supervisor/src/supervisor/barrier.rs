@@ -6,12 +6,15 @@
 use std::collections::VecDeque;
 
 use super::Supervisor;
+use crate::forkserver::HORSES_PER_FORK_MAX;
 use crate::input::{Grant, HorseRequest};
 use crate::reload::machine::{Availability, GenerationId};
 use crate::worker::horse::Horse;
 
+/// Spare horses per slot: one to run next, and one so that they can be forked in pairs.
+const SPARES_PER_SLOT: usize = 2;
 /// Most spare horses, however many slots there are.
-pub(super) const SPARES_MAX: usize = 4;
+const SPARES_MAX: usize = 6;
 
 /// Requests that wait, and horses that wait for requests.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ impl Barrier {
             spares: Vec::new(),
             coming: 0,
             generation: None,
-            spares_wanted: slots.min(SPARES_MAX),
+            spares_wanted: (slots * SPARES_PER_SLOT).min(SPARES_MAX),
         }
     }
 
@@ -97,13 +100,18 @@ impl Supervisor {
         }
     }
 
+    /// Keeps between half and all of the spares: forking several for one message costs the
+    /// generation less than waking for each.
     fn fork_ahead(&mut self, generation: GenerationId) {
-        let wanted = self.barrier.waiting.len() + self.barrier.spares_wanted;
-        while self.barrier.spares.len() + self.barrier.coming < wanted {
-            match self.chain.fork_horse(generation) {
-                Ok(()) => self.barrier.coming += 1,
-                Err(error) => return self.warn(format!("cannot ask for a horse: {error}")),
-            }
+        let (waiting, spares) = (self.barrier.waiting.len(), self.barrier.spares_wanted);
+        let there = self.barrier.spares.len() + self.barrier.coming;
+        if waiting + spares / 2 < there {
+            return;
+        }
+        let count = (waiting + spares - there).min(HORSES_PER_FORK_MAX);
+        match self.chain.fork_horses(generation, count) {
+            Ok(()) => self.barrier.coming += count,
+            Err(error) => self.warn(format!("cannot ask for horses: {error}")),
         }
     }
 }

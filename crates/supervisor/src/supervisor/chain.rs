@@ -109,12 +109,14 @@ impl Supervisor {
         match message {
             FromGeneration::Ready(loaded) => self.generation_loaded(id, loaded),
             FromGeneration::Broken(broken) => self.generation_broken(id, broken),
-            FromGeneration::Forked { horse, pid } => {
-                if let Some(horse) = self.chain.horse_forked(id, horse, pid) {
-                    self.barrier.horse_came(horse);
+            FromGeneration::Forked { horses } => {
+                for (horse, pid) in horses {
+                    if let Some(horse) = self.chain.horse_forked(id, horse, pid) {
+                        self.barrier.horse_came(horse);
+                    }
                 }
             }
-            FromGeneration::Exited { pid, status } => self.chain.horse_exited(id, pid, status),
+            FromGeneration::Exited { pid, status } => self.chain.horse_exited(pid, status),
         }
     }
 

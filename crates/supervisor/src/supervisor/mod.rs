@@ -11,7 +11,6 @@
 
 mod barrier;
 mod chain;
-mod readiness;
 mod reloading;
 mod stopping;
 
@@ -30,6 +29,7 @@ use self::reloading::Loading;
 use crate::clock::{self, Moment};
 use crate::event::{Event, Reporter};
 use crate::forkserver::messages::{BaseReady, BaseSettings};
+use crate::forkserver::readiness::{self, Registered};
 use crate::forkserver::{BaseCommand, BaseId, Chain, bootstrap, reaper};
 use crate::input::Input;
 use crate::reload::learned::LearnedImports;
@@ -91,7 +91,7 @@ pub struct Supervisor {
     orders: watch::Sender<Orders>,
     chain: Chain,
     machine: Machine,
-    watcher: Option<AsyncFd<Watcher>>,
+    watcher: Option<AsyncFd<Registered<Watcher>>>,
     /// Files that are being written right now, and since when they are waited for.
     unfinished: BTreeMap<PathBuf, Moment>,
     /// The user's files as the newest attempt compiled them.
@@ -222,6 +222,7 @@ impl Supervisor {
                 self.drain_watcher();
                 self.barrier.request(request);
             }
+            Input::HorseEnded(generation, pid) => self.chain.horse_ended(generation, pid),
             Input::Learned(generation, learned) => self.learn(generation, learned),
             Input::JobEnded { finished: true } => self.tally.finished += 1,
             Input::JobEnded { finished: false } => self.tally.failed += 1,

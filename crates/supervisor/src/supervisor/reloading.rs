@@ -38,7 +38,7 @@ impl Supervisor {
             self.settings.roots.iter().map(|root| root.display().to_string()).collect();
         let why = match &self.watcher {
             Some(watcher) => {
-                let watcher = watcher.get_ref();
+                let watcher = watcher.get_ref().get();
                 let (files, folders) = (watcher.file_count(), watcher.folder_count());
                 format!("watched by inotify: {files} Python files, {folders} folders")
             }
@@ -50,7 +50,7 @@ impl Supervisor {
     /// Reads all file events that are there, and takes note of what they mean.
     pub(super) fn drain_watcher(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
-        let drained = match watcher.get_mut().drain() {
+        let drained = match watcher.get_mut().get_mut().drain() {
             Ok(drained) => drained,
             Err(error) => return self.warn(format!("file events cannot be read: {error}")),
         };

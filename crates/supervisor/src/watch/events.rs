@@ -121,7 +121,8 @@ impl Watcher {
             }
             Ok(metadata) if metadata.is_file() => {
                 if self.wants(path) {
-                    self.keep(path, Stamp::of(&metadata));
+                    let stamp = self.tree.stamp(&metadata);
+                    self.keep(path, stamp);
                 }
             }
             Err(error) if !is_absent(&error) => {
@@ -161,9 +162,9 @@ impl Watcher {
 
     /// A change of attributes is a change of the file only if more than the mode is another.
     fn compare_attributes(&mut self, path: &Path) {
-        let Some(known) = self.tree.files.get(path) else { return };
+        let Some(known) = self.tree.files.get(path).copied() else { return };
         let Ok(metadata) = path.metadata() else { return };
-        let stamp = Stamp::of(&metadata);
+        let stamp = self.tree.stamp(&metadata);
         if known.same_content(&stamp) {
             self.tree.files.insert(path.to_owned(), stamp);
         } else {

@@ -97,7 +97,8 @@ impl Watcher {
         match resolved.end {
             Some((end, metadata)) if metadata.is_file() => {
                 if counts {
-                    self.take_linked_file(path, &end, Stamp::of(&metadata), changed);
+                    let stamp = self.tree.stamp(&metadata);
+                    self.take_linked_file(path, &end, stamp, changed);
                 }
             }
             Some((end, metadata)) => {

@@ -5,39 +5,26 @@ use std::fs::Metadata;
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Time stamps of file systems come from a clock that ticks at most this slowly. A file
-/// stamped within one tick of its last write may be written again without a new stamp.
-const SLOWEST_TICK: Duration = Duration::from_millis(20);
-
 /// By what a file that was written is told from what it was. The default is that of a file
 /// that could not be looked at: it equals no other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
     size: u64,
-    mtime: (i64, i64),
-    ctime: (i64, i64),
+    mtime: Time,
+    ctime: Time,
     identity: Identity,
-    /// Taken so soon after the last write that an equal stamp proves nothing.
+    /// The file may be written again without a new time of writing, since the clock of the
+    /// file system need not have ticked when the stamp was taken.
     young: bool,
 }
+
+/// Seconds and nanoseconds by the clock of the file system, which ticks slowly.
+type Time = (i64, i64);
 
 /// Device and inode.
 pub(super) type Identity = (u64, u64);
 
 impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
-        let mtime = (metadata.mtime(), metadata.mtime_nsec());
-        Self {
-            size: metadata.size(),
-            mtime,
-            ctime: (metadata.ctime(), metadata.ctime_nsec()),
-            identity: identity(metadata),
-            young: is_young(mtime),
-        }
-    }
-
     /// Whether the content was not touched; the mode or the owner may have been.
     pub(super) fn same_content(&self, newer: &Self) -> bool {
         (self.size, self.mtime, self.identity) == (newer.size, newer.mtime, newer.identity)
@@ -52,16 +39,6 @@ impl Stamp {
 
 pub(super) fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
-}
-
-/// Whether a write now could get this very time stamp; true if the stamp is of the future.
-fn is_young((seconds, nanos): (i64, i64)) -> bool {
-    let (Ok(seconds), Ok(nanos)) = (u64::try_from(seconds), u32::try_from(nanos)) else {
-        return false;
-    };
-    let written = UNIX_EPOCH + Duration::new(seconds, nanos);
-    SystemTime::now().duration_since(written).is_ok_and(|age| age < SLOWEST_TICK)
-        || SystemTime::now() < written
 }
 
 /// A folder that is watched.
@@ -79,9 +56,20 @@ pub(super) struct Folder {
 pub(super) struct Tree {
     pub(super) files: BTreeMap<PathBuf, Stamp>,
     pub(super) folders: BTreeMap<PathBuf, Folder>,
+    /// The latest change that was seen on each device: its clock shows at least that.
+    latest: BTreeMap<u64, Time>,
 }
 
 impl Tree {
+    pub(super) fn stamp(&mut self, metadata: &Metadata) -> Stamp {
+        let mtime = (metadata.mtime(), metadata.mtime_nsec());
+        let ctime = (metadata.ctime(), metadata.ctime_nsec());
+        let latest = self.latest.entry(metadata.dev()).or_insert(ctime);
+        *latest = ctime.max(*latest);
+        let young = *latest <= mtime;
+        Stamp { size: metadata.size(), mtime, ctime, identity: identity(metadata), young }
+    }
+
     /// Files directly in the folder.
     pub(super) fn files_in(&self, dir: &Path) -> Vec<PathBuf> {
         below(&self.files, dir).filter(|path| path.parent() == Some(dir)).cloned().collect()
@@ -112,18 +100,18 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_taken_within_a_tick_of_the_write_proves_nothing() {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let seconds = now.as_secs() as i64;
-        assert!(is_young((seconds, i64::from(now.subsec_nanos()))));
-        assert!(is_young((seconds + 100, 0)));
-        assert!(!is_young((seconds - 2, 0)));
-        assert!(!is_young((-1, 0)));
-        let old = Stamp { size: 1, ..Stamp::default() };
-        assert!(old.surely_same(&old));
-        let young = Stamp { young: true, ..old };
-        assert!(young.same_content(&young) && !young.surely_same(&young));
-        let moded = Stamp { ctime: (1, 0), ..old };
-        assert!(old.same_content(&moded) && !old.surely_same(&moded));
+    fn a_stamp_of_the_latest_write_proves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.py");
+        fs_err::write(&path, "text").unwrap();
+        let metadata = path.metadata().unwrap();
+        let mut tree = Tree::default();
+        let first = tree.stamp(&metadata);
+        assert!(first.same_content(&first) && !first.surely_same(&first));
+        tree.latest.insert(metadata.dev(), (metadata.ctime() + 1, 0));
+        let later = tree.stamp(&metadata);
+        assert!(first.same_content(&later) && later.surely_same(&later));
+        let touched = Stamp { ctime: (1, 0), ..later };
+        assert!(later.same_content(&touched) && !later.surely_same(&touched));
     }
 }

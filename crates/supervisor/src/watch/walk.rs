@@ -136,7 +136,7 @@ impl Watcher {
                 found.insert(path);
             } else if kind.is_file() && self.wants(&path) {
                 let Ok(metadata) = path.symlink_metadata() else { continue };
-                let stamp = Stamp::of(&metadata);
+                let stamp = self.tree.stamp(&metadata);
                 match self.tree.files.get(&path) {
                     Some(known) if same(known, &stamp) => {}
                     _ => self.keep(&path, stamp),

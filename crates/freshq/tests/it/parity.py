@@ -1,0 +1,142 @@
+"""Enqueues the jobs of the parity test, and shows what a worker left, without what differs by chance.
+
+    parity.py enqueue URL
+    parity.py dump URL
+"""
+
+import base64
+import json
+import math
+import re
+import sys
+import time
+import zlib
+
+from redis import Redis
+from rq import Queue, Retry
+from rq.group import Group
+from rq.job import Dependency
+
+TEXT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+# Fields whose value is the worker's own.
+OWN = {
+    "pid",
+    "ip_address",
+    "total_working_time",
+    "execution_id",
+    "execution_started_at",
+    "execution_ended_at",
+    "freshq_finished",
+}
+LONG = 5000
+
+
+def enqueue(r):
+    queue = Queue("default", connection=r)
+
+    def job(job_id, func, *args, **options):
+        return queue.enqueue(f"app.tasks.{func}", *args, job_id=job_id, **options)
+
+    job("value", "add", 1, b=2)
+    job("none", "nothing")
+    job("fails", "boom")
+    job("fails-briefly", "boom", failure_ttl=LONG)
+    job("fails-for-ever", "boom", failure_ttl=-1)
+    job("fails-unkept", "boom", failure_ttl=0)
+    job("missing", "missing")
+    job("unserializable", "unserializable")
+    job("unkept", "add", 1, result_ttl=0)
+    job("kept-for-ever", "add", 1, result_ttl=-1)
+    job("kept-long", "add", 1, result_ttl=LONG, ttl=LONG, description="a description")
+    job("other-queue-timeout", "add", 1, job_timeout=-1, meta={"a": 1})
+    job("meta-saved", "progress", meta={"a": 1})
+    job("retried", "boom", retry=Retry(max=2))
+    job("retried-with-meta", "touch_meta", retry=Retry(max=1), meta={"tries": 0})
+    job("recovers", "fails_once", retry=Retry(max=3))
+    job("retried-later", "boom", retry=Retry(max=2, interval=[LONG, 2 * LONG]))
+    job("calls-back", "add", 1, on_success="app.tasks.succeeded", on_failure="app.tasks.failed")
+    job("calls-back-failed", "boom", on_success="app.tasks.succeeded", on_failure="app.tasks.failed")
+    job("callback-raises", "add", 1, on_success="app.tasks.bad_callback", on_failure="app.tasks.failed")
+    job("times-out", "sleep", job_timeout=1)
+    job("killed", "kill")
+    job("running", "look")
+    dependents(job)
+    group = Group.create(name="group", connection=r)
+    group.enqueue_many(queue, [
+        Queue.prepare_data("app.tasks.add", (1,), job_id="in-group"),
+        Queue.prepare_data("app.tasks.add", (1,), job_id="in-group-unkept", result_ttl=0),
+    ])
+
+
+def dependents(job):
+    parent = job("parent", "add", 1)
+    child = job("child", "add", 2, depends_on=parent)
+    job("grandchild", "add", 3, depends_on=[parent, child])
+    broken = job("broken-parent", "boom")
+    job("strict", "add", 1, depends_on=broken)
+    job("lenient", "add", 1, depends_on=Dependency([broken], allow_failure=True))
+    later = job("later-parent", "add", 1)
+    job("both", "add", 1, depends_on=[broken, later])
+    unkept = job("unkept-parent", "add", 1, result_ttl=0)
+    job("child-of-unkept", "add", 1, depends_on=unkept, at_front=True)
+
+
+def shown(field, value):
+    if field == "exc_string":
+        # The frames above the job's own function are each worker's own.
+        value = zlib.decompress(base64.b64decode(value)).rstrip()
+        return value.decode().splitlines()[-1]
+    if field in OWN:
+        return "own"
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
+    return TEXT_TIME.sub("time", text)
+
+
+def fields(pairs):
+    return {name.decode(): shown(name.decode(), value) for name, value in pairs.items()}
+
+
+def magnitude(score):
+    """Scores are times: told by the power of ten of the seconds until then."""
+    ahead = score - time.time()
+    if score < 0 or math.isinf(score):
+        return score if score < 0 else "inf"
+    return "past" if ahead <= 0 else f"10^{int(math.log10(ahead))} s"
+
+
+def content(r, key, kind):
+    if kind == "hash":
+        return fields(r.hgetall(key))
+    if kind == "zset":
+        return {member.decode(): magnitude(score) for member, score in r.zrange(key, 0, -1, withscores=True)}
+    if kind == "set":
+        return sorted(member.decode() for member in r.smembers(key))
+    if kind == "list":
+        return [item.decode() for item in r.lrange(key, 0, -1)]
+    if kind == "stream":
+        return [fields(entry) for _, entry in r.xrange(key)]
+    return r.get(key).decode()
+
+
+def dump(r):
+    keys = {}
+    for key in r.keys("*"):
+        kind = r.type(key).decode()
+        life = "for ever" if r.ttl(key) < 0 else "some time"
+        keys[key.decode()] = [kind, life, content(r, key, kind)]
+    return keys
+
+
+def main():
+    action, url = sys.argv[1:]
+    r = Redis.from_url(url, protocol=2)
+    if action == "enqueue":
+        enqueue(r)
+    else:
+        print(json.dumps(dump(r)))
+
+
+main()

@@ -1,0 +1,165 @@
+//! The same jobs, run once by RQ's own worker and once by freshq, leave the same in Redis.
+//!
+//! `parity.py` enqueues them through the real client, with fixed ids, and dumps every key that is
+//! left: type, fields, members. Times, process ids and the like are made equal there; whether a key
+//! expires, and how far ahead it is scored, stays. What freshq does otherwise on purpose is listed
+//! in [`intended`], each with its reason. Everything else must be equal.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use embedded::testing;
+use serde_json::{Value, json};
+
+use crate::context::{Context, Worker};
+
+const TASKS: &str = r#"
+import os, re, time
+from rq import get_current_job
+
+def add(a, b=0):
+    return a + b
+
+def nothing():
+    pass
+
+def boom():
+    raise ValueError("boom")
+
+def unserializable():
+    return lambda: 1
+
+def progress():
+    job = get_current_job()
+    job.meta["done"] = 3
+    job.save_meta()
+
+def touch_meta():
+    get_current_job().meta["tries"] += 1
+    raise ValueError("once more")
+
+def fails_once():
+    if get_current_job().retries_left == 3:
+        raise ValueError("not yet")
+    return "at last"
+
+def sleep():
+    time.sleep(600)
+
+def kill():
+    os.kill(os.getpid(), 9)
+
+def look():
+    # What there is of a job while it runs; one line for each key, ids of executions made equal.
+    r, seen = get_current_job().connection, []
+    for key in sorted(key.decode() for pattern in ("rq:*running*", "rq:w*") for key in r.keys(pattern)):
+        kind = r.type(key).decode()
+        names = []
+        if kind == "hash":
+            names = sorted(name.decode() for name in r.hkeys(key) if not name.startswith(b"freshq_"))
+        if kind in ("set", "zset"):
+            names = [name.decode() for name in (r.smembers if kind == "set" else lambda k: r.zrange(k, 0, -1))(key)]
+        life = "for ever" if r.ttl(key) < 0 else "some time"
+        line = f"{key} {kind} {life} {' '.join(name for name in names if name != 'current_job')}"
+        seen.append(re.sub("[0-9a-f]{32}", "execution", line))
+    r.set("seen-by-a-running-job", "\n".join(seen))
+
+def succeeded(job, connection, result):
+    connection.set(f"succeeded:{job.id}", str(result))
+
+def failed(job, connection, kind, value, traceback):
+    connection.set(f"failed:{job.id}", f"{kind.__name__} {value}")
+
+def bad_callback(*args):
+    raise RuntimeError("the callback raised")
+"#;
+
+/// What is written on purpose otherwise than by RQ 3.0.0: where, what RQ has there, what freshq has.
+/// Null is nothing.
+fn intended() -> Vec<(&'static str, Value, Value)> {
+    vec![
+        // The lock of RQ's clean-up of groups; it is never released. freshq does no maintenance.
+        ("/rq:clean_groups", json!(["string", "some time", "1"]), Value::Null),
+        // A job that is not kept leaves no entry that outlives it; RQ's is gone with the next
+        // maintenance.
+        ("/rq:failed:default/2/fails-unkept", json!("past"), Value::Null),
+        // RQ forgets which worker ran a job that was killed.
+        ("/rq:job:killed/2/worker_name", json!(""), json!("w1")),
+        ("/rq:job:killed/2/last_heartbeat", json!(""), json!("time")),
+        // With this a lost answer to the end of a job can be asked for again.
+        ("/rq:worker:w1/2/freshq_finished", Value::Null, json!("own")),
+    ]
+}
+
+fn script(context: &Context, action: &str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/parity.py");
+    let output = Command::new(testing::python())
+        .arg(script)
+        .args([action, &context.redis.url()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a worker leaves: each key with its type, whether it expires, and its content.
+fn left_by(work: impl FnOnce(&Context)) -> Value {
+    let context = Context::new();
+    context.write("app/__init__.py", "");
+    context.write("app/tasks.py", TASKS);
+    script(&context, "enqueue");
+    work(&context);
+    serde_json::from_str(&script(&context, "dump")).unwrap()
+}
+
+fn rq_worker(context: &Context) {
+    let mut command = Command::new(testing::python());
+    command
+        .args(["-m", "rq.cli", "worker", "--burst", "--name", "w1", "--url", &context.redis.url()])
+        .current_dir(context.project.path());
+    let (status, output) = Worker::start(command).end();
+    assert_eq!(status.code(), Some(0), "{output}");
+}
+
+fn freshq_worker(context: &Context) {
+    let (status, output) = context.unready_worker(&["--burst", "--name", "w1"]).end();
+    assert_eq!(status.code(), Some(0), "{output}");
+}
+
+/// Takes what is at `path` out of a dump.
+fn take(dump: &mut Value, path: &str) -> Value {
+    let (parent, name) = path.rsplit_once('/').unwrap();
+    let parent = dump.pointer_mut(parent).unwrap_or_else(|| panic!("{parent} is missing"));
+    parent.as_object_mut().unwrap().remove(name).unwrap_or(Value::Null)
+}
+
+/// All differences, in words.
+fn differences(rq: &Value, freshq: &Value) -> Vec<String> {
+    let (rq, freshq) = (rq.as_object().unwrap(), freshq.as_object().unwrap());
+    let keys: BTreeSet<&String> = rq.keys().chain(freshq.keys()).collect();
+    let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
+    keys.into_iter()
+        .filter(|key| rq.get(*key) != freshq.get(*key))
+        .map(|key| {
+            format!("{key}\n  rq     {}\n  freshq {}", text(rq.get(key)), text(freshq.get(key)))
+        })
+        .collect()
+}
+
+#[test]
+fn the_same_jobs_leave_the_same_as_rqs_worker() {
+    let mut rq = left_by(rq_worker);
+    let mut freshq = left_by(freshq_worker);
+    for (path, theirs, ours) in intended() {
+        assert_eq!(take(&mut rq, path), theirs, "{path} of rq");
+        assert_eq!(take(&mut freshq, path), ours, "{path} of freshq");
+    }
+    let found = differences(&rq, &freshq);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    // A comparison of nothing would find nothing.
+    assert_eq!(rq.pointer("/rq:job:grandchild/2/status"), Some(&json!("finished")));
+    assert_eq!(rq.pointer("/rq:results:value/2/0/type"), Some(&json!("1")));
+    let seen = rq.pointer("/seen-by-a-running-job/2").and_then(Value::as_str).unwrap();
+    assert!(seen.contains("rq:wip:default zset for ever running:execution"), "{seen}");
+}
