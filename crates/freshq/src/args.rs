@@ -65,7 +65,8 @@ pub(crate) struct WorkerArgs {
     #[arg(short = 'P', long, value_name = "DIR")]
     pub(crate) path: Vec<PathBuf>,
 
-    /// Python to run jobs with [default: beside freshq, `VIRTUAL_ENV`, .venv here, python3 on PATH: the first that has rq]
+    /// Python to run jobs with [default: beside freshq, `VIRTUAL_ENV`, .venv here, python3 on PATH:
+    /// the first that has rq]
     #[arg(long, value_name = "PATH", env = "FRESHQ_PYTHON")]
     pub(crate) python: Option<PathBuf>,
 

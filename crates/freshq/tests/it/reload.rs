@@ -202,3 +202,20 @@ fn what_was_learned_serves_the_next_start() {
     assert!(output.contains("library modules imported"), "{output}");
     assert!(!output.contains("generation 2"), "nothing new to learn:\n{output}");
 }
+
+#[test]
+fn a_library_that_leaves_threads_stays_out_of_the_base() {
+    let context = project();
+    // Not below the watched folder, so to freshq it is a library.
+    context.write(
+        "threaded.py",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()\n",
+    );
+    context.write("app/version.py", "import threaded\nVERSION = 'v0'\n");
+    let worker = learned(&context, &["--watch", "app"]);
+    worker.wait_for("libraries are imported by each generation from now on");
+    assert_eq!(context.eval("run('app.tasks.version')"), json!(["finished", "v0"]));
+    context.write("app/version.py", "import threaded\nVERSION = 'v1'\n");
+    assert_eq!(context.eval("run('app.tasks.version')"), json!(["finished", "v1"]));
+    worker.stop();
+}

@@ -135,7 +135,7 @@ async fn a_peek_whose_connection_is_cut_says_so() {
 async fn a_server_that_does_not_answer_is_a_failed_connection() {
     let world = World::new().await;
     let impatient =
-        rq::Connect { response_timeout: Duration::from_millis(50), ..options(&world.server.url()) };
+        rq::Connect { response_timeout: Duration::from_secs(2), ..options(&world.server.url()) };
     let client = rq::Client::connect(impatient).await.unwrap();
     let pause = world.ask::<redis::Value>("CLIENT PAUSE 100000 ALL").await;
     assert_eq!(pause, redis::Value::Okay);

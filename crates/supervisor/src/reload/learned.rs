@@ -25,6 +25,8 @@ struct Lists {
 pub struct LearnedImports {
     file: PathBuf,
     lists: Lists,
+    /// This run's bases import no libraries; see [`Self::import_no_libraries`].
+    bare: bool,
 }
 
 impl LearnedImports {
@@ -36,7 +38,7 @@ impl LearnedImports {
             .and_then(|bytes| serde_json::from_slice::<Lists>(&bytes).ok())
             .filter(|lists| lists.interpreter == interpreter)
             .unwrap_or_else(|| Lists { interpreter: interpreter.to_owned(), ..Lists::default() });
-        Self { file, lists }
+        Self { file, lists, bare: false }
     }
 
     /// User modules, in the order to import them.
@@ -46,7 +48,7 @@ impl LearnedImports {
 
     /// Library modules, in the order to import them.
     pub fn libraries(&self) -> &[String] {
-        &self.lists.libraries
+        if self.bare { &[] } else { &self.lists.libraries }
     }
 
     /// Adds user modules; tells whether any was new.
@@ -58,7 +60,13 @@ impl LearnedImports {
     pub fn add_libraries(&mut self, names: Vec<String>) -> bool {
         let excluded = &self.lists.excluded;
         let names = names.into_iter().filter(|name| !excluded.contains(name)).collect();
-        add(&mut self.lists.libraries, names)
+        add(&mut self.lists.libraries, names) && !self.bare
+    }
+
+    /// For the rest of this run each generation imports its libraries itself: a base with them
+    /// cannot be forked from, or does not survive.
+    pub fn import_no_libraries(&mut self) {
+        self.bare = true;
     }
 
     /// Forgets user modules that no longer exist.

@@ -63,9 +63,7 @@ impl Supervisor {
     /// Falls back to a base that imports no libraries: slower generations, but correct ones.
     fn start_bare_base(&mut self, why: &str) {
         self.warn(format!("libraries are imported by each generation from now on: {why}"));
-        let all: Vec<_> =
-            self.learned.libraries().iter().map(|n| (n.clone(), String::new())).collect();
-        self.learned.exclude_libraries(&all);
+        self.learned.import_no_libraries();
         self.start_base();
     }
 

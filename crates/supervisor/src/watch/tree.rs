@@ -5,6 +5,7 @@ use std::fs::Metadata;
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
 /// By what a file that was written is told from what it was. The default is that of a file
 /// that could not be looked at: it equals no other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
