@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use embedded::testing;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::context::{Context, Worker};
 
@@ -98,9 +98,9 @@ fn script(context: &Context, action: &str) -> String {
         .arg(script)
         .args([action, &context.redis.url()])
         .output()
-        .unwrap();
+        .expect("it starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("JSON")
 }
 
 /// What a worker leaves: each key with its type, whether it expires, and its content.
@@ -110,7 +110,7 @@ fn left_by(work: impl FnOnce(&Context)) -> Value {
     context.write("app/tasks.py", TASKS);
     script(&context, "enqueue");
     work(&context);
-    serde_json::from_str(&script(&context, "dump")).unwrap()
+    serde_json::from_str(&script(&context, "dump")).expect("JSON")
 }
 
 fn rq_worker(context: &Context) {
@@ -129,14 +129,18 @@ fn freshq_worker(context: &Context) {
 
 /// Takes what is at `path` out of a dump.
 fn take(dump: &mut Value, path: &str) -> Value {
-    let (parent, name) = path.rsplit_once('/').unwrap();
+    let (parent, name) = path.rsplit_once('/').expect("a path");
     let parent = dump.pointer_mut(parent).unwrap_or_else(|| panic!("{parent} is missing"));
-    parent.as_object_mut().unwrap().remove(name).unwrap_or(Value::Null)
+    parent.as_object_mut().expect("an object").remove(name).unwrap_or(Value::Null)
+}
+
+fn object(dump: &Value) -> &Map<String, Value> {
+    dump.as_object().expect("keys")
 }
 
 /// All differences, in words.
 fn differences(rq: &Value, freshq: &Value) -> Vec<String> {
-    let (rq, freshq) = (rq.as_object().unwrap(), freshq.as_object().unwrap());
+    let (rq, freshq) = (object(rq), object(freshq));
     let keys: BTreeSet<&String> = rq.keys().chain(freshq.keys()).collect();
     let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
     keys.into_iter()

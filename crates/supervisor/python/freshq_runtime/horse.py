@@ -128,7 +128,7 @@ def _run(order, body, tools):
         _restore(job, order, body)
         value = _perform(job)
         if isinstance(value, Retry):
-            raise NotImplementedError("freshq cannot run this job yet: it returned rq.Retry")
+            raise RuntimeError("freshq does not support a returned Retry yet; the job was run, but not again")
         answer, parts = _succeed(job, value)
     except BaseException:  # noqa: BLE001  SystemExit and KeyboardInterrupt are failures too
         answer, parts = _fail(job, sys.exc_info())
