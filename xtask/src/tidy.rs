@@ -103,12 +103,15 @@ fn size(file: &Source) -> Vec<Problem> {
 
 fn width(file: &Source) -> Vec<Problem> {
     // Texts and tables for people are not broken.
-    let may_be_long = |line: &str| line.contains('"') || line.contains("://") || line.contains("//! |");
+    let may_be_long =
+        |line: &str| line.contains('"') || line.contains("://") || line.contains("//! |");
     file.text
         .lines()
         .enumerate()
         .filter(|(_, line)| LINE_CHARS_MAX < line.chars().count() && !may_be_long(line))
-        .map(|(index, _)| file.problem(index + 1, format!("longer than {LINE_CHARS_MAX} characters")))
+        .map(|(index, _)| {
+            file.problem(index + 1, format!("longer than {LINE_CHARS_MAX} characters"))
+        })
         .collect()
 }
 
