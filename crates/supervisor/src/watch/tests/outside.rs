@@ -94,45 +94,45 @@ fn a_link_in_the_tree_changes_with_what_it_leads_to() {
 #[test]
 fn a_linked_folder_is_followed_once_under_its_own_path() {
     let mut play = Play::set_up(|root| {
-        save(&root.with_file_name("shared").join("deep/a.py"), "old");
-        symlink("../shared", root.join("one")).unwrap();
-        symlink("../shared/deep", root.join("two")).unwrap();
-        symlink("..", root.with_file_name("shared").join("loop")).unwrap();
+        save(&root.with_file_name("elsewhere").join("deep/a.py"), "old");
+        symlink("../elsewhere", root.join("one")).unwrap();
+        symlink("../elsewhere/deep", root.join("two")).unwrap();
+        symlink("..", root.with_file_name("elsewhere").join("loop")).unwrap();
         symlink(".", root.join("self")).unwrap();
         symlink("/", root.join("disk")).unwrap();
     });
     assert_eq!((play.watcher.file_count(), play.watcher.folder_count()), (1, 3));
-    save(&play.beside("shared/deep/a.py"), "new");
-    save(&play.beside("shared/new/b.py"), "new");
-    play.expect(&[("../shared/deep/a.py", Written), ("../shared/new/b.py", Created)]);
+    save(&play.beside("elsewhere/deep/a.py"), "new");
+    save(&play.beside("elsewhere/new/b.py"), "new");
+    play.expect(&[("../elsewhere/deep/a.py", Written), ("../elsewhere/new/b.py", Created)]);
     fs::remove_file(play.path("one")).unwrap();
-    play.expect(&[("../shared/deep/a.py", Written), ("../shared/new/b.py", Removed)]);
+    play.expect(&[("../elsewhere/deep/a.py", Written), ("../elsewhere/new/b.py", Removed)]);
     play.expect_true("one link is left");
     fs::remove_file(play.path("two")).unwrap();
-    play.expect(&[("../shared/deep/a.py", Removed)]);
+    play.expect(&[("../elsewhere/deep/a.py", Removed)]);
     play.expect_true("no link is left");
 }
 
 #[test]
 fn a_linked_folder_that_goes_and_comes_back() {
     let mut play = Play::set_up(|root| {
-        save(&root.with_file_name("shared").join("a.py"), "old");
-        symlink("../shared", root.join("pkg")).unwrap();
+        save(&root.with_file_name("elsewhere").join("a.py"), "old");
+        symlink("../elsewhere", root.join("pkg")).unwrap();
     });
-    fs::rename(play.beside("shared"), play.beside("away")).unwrap();
-    play.expect(&[("../shared/a.py", Removed)]);
-    fs::rename(play.beside("away"), play.beside("shared")).unwrap();
-    play.expect(&[("../shared/a.py", Created)]);
-    fs::remove_dir_all(play.beside("shared")).unwrap();
-    save(&play.beside("shared/a.py"), "new");
-    play.expect(&[("../shared/a.py", Written)]);
-    fs::rename(play.beside("shared"), play.beside("away")).unwrap();
-    save(&play.beside("shared/b.py"), "new");
-    play.expect(&[("../shared/a.py", Removed), ("../shared/b.py", Created)]);
-    fs::rename(play.beside("away/a.py"), play.beside("shared/a.py")).unwrap();
-    play.expect(&[("../shared/a.py", Created)]);
-    save(&play.beside("shared/a.py"), "newer");
-    play.expect(&[("../shared/a.py", Written)]);
+    fs::rename(play.beside("elsewhere"), play.beside("away")).unwrap();
+    play.expect(&[("../elsewhere/a.py", Removed)]);
+    fs::rename(play.beside("away"), play.beside("elsewhere")).unwrap();
+    play.expect(&[("../elsewhere/a.py", Created)]);
+    fs::remove_dir_all(play.beside("elsewhere")).unwrap();
+    save(&play.beside("elsewhere/a.py"), "new");
+    play.expect(&[("../elsewhere/a.py", Written)]);
+    fs::rename(play.beside("elsewhere"), play.beside("away")).unwrap();
+    save(&play.beside("elsewhere/b.py"), "new");
+    play.expect(&[("../elsewhere/a.py", Removed), ("../elsewhere/b.py", Created)]);
+    fs::rename(play.beside("away/a.py"), play.beside("elsewhere/a.py")).unwrap();
+    play.expect(&[("../elsewhere/a.py", Created)]);
+    save(&play.beside("elsewhere/a.py"), "newer");
+    play.expect(&[("../elsewhere/a.py", Written)]);
     play.expect_true("back");
 }
 
