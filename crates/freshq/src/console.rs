@@ -3,7 +3,6 @@
 //! Columns: time, what, about what, details. Coloured only on a terminal; without colour
 //! every line says the same.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -209,23 +208,34 @@ impl Console {
     }
 
     fn serving(&self, serving: &Serving) {
-        let Serving { seen, forked, imported, verified, files, fingerprint, .. } = serving;
-        let mut text = format!(
-            "generation {} in {}: seen {}, forked {}, imported {}, verified {}; {files} files, code {fingerprint}",
-            serving.generation,
-            millis(serving.total),
-            millis(*seen),
-            millis(*forked),
-            millis(*imported),
-            millis(*verified),
-        );
-        if serving.draining == 1 {
-            text += "; 1 job ends on older code";
-        } else if 1 < serving.draining {
-            let _ = write!(text, "; {} jobs end on older code", serving.draining);
-        }
-        let colour = if serving.cause.concerns_code() { Colour::Green } else { Colour::Dim };
-        self.say(colour, "serving", &text);
+        let Serving { generation, seen, forked, imported, verified, files, fingerprint, .. } =
+            serving;
+        let by_save = serving.cause.concerns_code();
+        let what = if by_save {
+            // How long the user waited, and what for.
+            format!(
+                "in {}: seen {}, forked {}, imported {}, verified {}",
+                millis(serving.total),
+                millis(*seen),
+                millis(*forked),
+                millis(*imported),
+                millis(*verified),
+            )
+        } else {
+            format!("imported in {}", millis(*imported))
+        };
+        let code = match files {
+            0 => "nothing imported yet".to_owned(),
+            1 => format!("1 file, code {fingerprint}"),
+            _ => format!("{files} files, code {fingerprint}"),
+        };
+        let old = match serving.draining {
+            0 => String::new(),
+            1 => "; 1 job ends on older code".to_owned(),
+            count => format!("; {count} jobs end on older code"),
+        };
+        let text = format!("generation {generation} {what}; {code}{old}");
+        self.say(if by_save { Colour::Green } else { Colour::Dim }, "serving", &text);
     }
 
     fn job_ended(&self, job: &str, how: &JobEnd, took: Duration) {

@@ -4,9 +4,12 @@ It only makes the package beside it importable, whatever `sys.path` the user's
 environment gives, and leaves `sys.path` as `rq worker` would have it.
 """
 
+import os
 import sys
 
-_here = sys.path.pop(0)
+_here = os.path.dirname(os.path.abspath(__file__))
+if sys.path[:1] == [_here]:
+    del sys.path[0]  # Python put it there, unless it runs in safe-path mode
 sys.path.insert(0, _here)
 from freshq_runtime import base  # noqa: E402
 

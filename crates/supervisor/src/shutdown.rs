@@ -43,6 +43,11 @@ impl Shutdown {
         self.phase
     }
 
+    /// Goes at least this far, whatever was asked for.
+    pub fn climb_to(&mut self, phase: Phase) {
+        self.phase = self.phase.max(phase);
+    }
+
     /// A stop was asked for, by a signal; returns the new phase if that changed anything.
     pub fn request(&mut self, now: Moment) -> Option<Phase> {
         let repeat = self.climbed_at.is_some_and(|at| now.since(at) < REPEAT_WITHIN);

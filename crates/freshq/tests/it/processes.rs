@@ -103,3 +103,13 @@ fn nothing_is_left_after_a_stop() {
         assert!(is_gone(pid), "process {pid} is left");
     }
 }
+
+#[test]
+fn a_worker_without_redis_says_so_and_can_be_stopped() {
+    let context = context();
+    let worker = context.worker(&[]);
+    context.eval("run('app.tasks.add', 1)");
+    context.eval("r.shutdown(nosave=True)");
+    worker.wait_for("  redis      lost");
+    worker.stop();
+}

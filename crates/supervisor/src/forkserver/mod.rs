@@ -228,12 +228,18 @@ impl Chain {
         }
     }
 
-    /// Kills a generation that does not answer. Its horses live on.
-    pub fn kill_generation(&mut self, id: GenerationId) {
-        if let Some(child) = self.generations.get_mut(&id) {
-            child.orders = None;
-            child.kill();
-        }
+    /// Kills a generation that does not answer; tells whether its process is known. Its horses
+    /// live on.
+    pub fn kill_generation(&mut self, id: GenerationId) -> bool {
+        let Some(child) = self.generations.get_mut(&id) else { return false };
+        child.orders = None;
+        child.kill();
+        child.presence.is_some()
+    }
+
+    /// Strikes off a generation that was never forked.
+    pub fn forget_generation(&mut self, id: GenerationId) {
+        self.generations.remove(&id);
     }
 
     /// Asks a generation for horses, all in one message.

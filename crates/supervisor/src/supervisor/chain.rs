@@ -47,8 +47,7 @@ impl Supervisor {
             took: std::time::Duration::from_nanos(ready.import_ns),
         });
         self.chain.base_ready(id, ready.clone());
-        if self.slots.len() <= 1 {
-            // The signals' task alone: this is the start.
+        if !self.slots_started {
             self.start_slots(ready);
         }
         self.drive(Input::BaseReady);
@@ -119,9 +118,13 @@ impl Supervisor {
     }
 
     pub(super) fn generation_gone(&mut self, id: GenerationId, error: &LinkError) {
-        // Only one that was not told to end says this, or one that is broken. Its end follows.
+        // Only one that was not told to end says this, or one that is broken. Its end follows,
+        // unless its base died before it could fork it.
         self.report(&Event::Detail(format!("generation {id} hung up: {error}")));
-        self.chain.kill_generation(id);
+        if !self.chain.kill_generation(id) {
+            self.chain.forget_generation(id);
+            self.generation_ended(id, None);
+        }
     }
 
     /// Reaps what has ended below this process.
@@ -138,7 +141,7 @@ impl Supervisor {
         }
         match *who {
             Who::Base(id) => self.base_ended(id),
-            Who::Generation(id, status) => self.generation_ended(id, status),
+            Who::Generation(id, status) => self.generation_ended(id, Some(status)),
             Who::Horse(_) => {}
             Who::Other => {
                 let companion = self.settings.companions.iter().find(|c| c.pid == pid);

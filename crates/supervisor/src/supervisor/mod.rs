@@ -105,6 +105,7 @@ pub struct Supervisor {
     base_outdated: bool,
     shutdown: Shutdown,
     slots: JoinSet<()>,
+    slots_started: bool,
     slots_ready: usize,
     slots_left: usize,
     listening: bool,
@@ -172,6 +173,7 @@ impl Supervisor {
             base_outdated: false,
             shutdown: Shutdown::default(),
             slots: JoinSet::new(),
+            slots_started: false,
             slots_ready: 0,
             slots_left: settings.workers.len(),
             listening: false,
@@ -226,7 +228,9 @@ impl Supervisor {
             Input::Learned(generation, learned) => self.learn(generation, learned),
             Input::JobEnded { finished: true } => self.tally.finished += 1,
             Input::JobEnded { finished: false } => self.tally.failed += 1,
-            Input::ExitOverdue(generation) => self.chain.kill_generation(generation),
+            Input::ExitOverdue(generation) => {
+                self.chain.kill_generation(generation);
+            }
             Input::SlotReady => self.slots_ready += 1,
             Input::SlotEnded(end) => self.slot_ended(end),
             Input::Stop => self.stop_requested(),
@@ -292,6 +296,7 @@ impl Supervisor {
 
     /// Puts one slot per worker name to work; the base knows what their records must say.
     fn start_slots(&mut self, base: &BaseReady) {
+        self.slots_started = true;
         let shared = Shared {
             client: self.client.clone(),
             inputs: self.inputs_sender.clone(),

@@ -266,7 +266,7 @@ impl Supervisor {
     }
 
     /// A generation has ended; a surprise unless it was told to.
-    pub(super) fn generation_ended(&mut self, generation: GenerationId, status: i32) {
+    pub(super) fn generation_ended(&mut self, generation: GenerationId, status: Option<i32>) {
         let serving = self.machine.serving() == Some(generation);
         let loading = self.machine.loading() == Some(generation);
         if !serving && !loading {
@@ -282,7 +282,7 @@ impl Supervisor {
         let now = Moment::now();
         self.report(&Event::GenerationDied {
             generation,
-            status: Some(status),
+            status,
             pause: self.machine.next_deadline().map(|at| at.since(now)),
         });
     }

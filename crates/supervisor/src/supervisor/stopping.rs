@@ -14,6 +14,8 @@ impl Supervisor {
         self.report(&Event::Stopping { phase, running });
         if phase == Phase::Abort {
             self.exit = Some(Exit::Aborted);
+        } else if !self.slots_started {
+            self.exit = Some(Exit::Done);
         }
     }
 
@@ -22,6 +24,10 @@ impl Supervisor {
         let exit = self.exit.take().unwrap_or(Exit::Done);
         if matches!(exit, Exit::Aborted) {
             return exit;
+        }
+        if matches!(exit, Exit::CompanionEnded(_)) {
+            // Nothing that still runs could be recorded.
+            self.shutdown.climb_to(Phase::Cold);
         }
         self.end_slots().await;
         self.ending = true;
@@ -48,13 +54,10 @@ impl Supervisor {
 
     /// After an end that no signal asked for: lets running jobs finish and be recorded.
     async fn end_slots(&mut self) {
-        while 0 < self.slots_left {
-            if self.shutdown.phase() == Phase::Running {
-                self.stop_requested();
-            }
-            if self.slots.len() <= 1 {
-                return; // none was started
-            }
+        if self.shutdown.phase() == Phase::Running {
+            self.stop_requested();
+        }
+        while self.slots_started && 0 < self.slots_left {
             self.wait_and_handle().await;
             self.settle();
             if matches!(self.exit, Some(Exit::Aborted)) {

@@ -39,6 +39,8 @@ use crate::shutdown::Phase;
 pub const SUSPENDED_PAUSE: Duration = Duration::from_secs(1);
 /// How long the answer of a horse that has ended may still be on its way.
 pub const ANSWER_GRACE: Duration = Duration::from_millis(200);
+/// How long a running job's heartbeat may take.
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(2);
 /// Horses that may die before they were given their job, in a row.
 pub const HORSES_PER_JOB_MAX: u32 = 5;
 
@@ -97,6 +99,8 @@ pub struct Slot {
     birth: WorkerBirth,
     jobs_run: u64,
     next_heartbeat: Moment,
+    /// Outages of Redis after which the record was looked after.
+    outages_met: u64,
 }
 
 enum Take {
@@ -107,7 +111,7 @@ enum Take {
 impl Slot {
     /// A slot with this worker record; nothing is written yet.
     pub fn new(shared: Shared, birth: WorkerBirth) -> Self {
-        Self { shared, birth, jobs_run: 0, next_heartbeat: Moment::now() }
+        Self { shared, birth, jobs_run: 0, next_heartbeat: Moment::now(), outages_met: 0 }
     }
 
     /// Registers, works until told otherwise, and registers the worker's death.
@@ -149,6 +153,12 @@ impl Slot {
             if !orders.open {
                 self.rest(None).await;
                 continue;
+            }
+            let outages = self.shared.outage.count();
+            if self.outages_met < outages {
+                // Redis may have come back without our record.
+                self.outages_met = outages;
+                self.heartbeat(WorkerState::Idle).await;
             }
             // Listening begins before looking, so that a push in between is not missed.
             let woken = self.shared.wakeups.as_ref().map(|wakeups| wakeups.listen());
@@ -206,7 +216,7 @@ impl Slot {
     async fn heartbeat(&mut self, state: WorkerState) {
         self.next_heartbeat = Moment::now() + self.shared.settings.monitoring_interval;
         let beat = || self.shared.client.heartbeat(&self.birth, state, clock::wall());
-        if self.insist("store a heartbeat", beat).await == Some(true) {
+        if self.ask("store a heartbeat", beat).await == Some(true) {
             self.report(&Event::Registered { worker: self.birth.name.clone() });
         }
     }
@@ -215,7 +225,7 @@ impl Slot {
     async fn start(&mut self) -> Option<StartReply> {
         self.next_heartbeat = Moment::now() + self.shared.settings.monitoring_interval;
         let request = self.start_request();
-        self.insist("start a job", || self.shared.client.start(&request)).await
+        self.ask("start a job", || self.shared.client.start(&request)).await
     }
 
     fn start_request(&self) -> StartRequest {
@@ -383,14 +393,15 @@ impl Slot {
     }
 
     async fn job_heartbeat(&mut self, job: &Started, ttl: Duration) {
-        // Not insisted on: the job's answer must not wait for Redis, and the next one is near.
-        let now = clock::wall();
-        if let Err(error) = self.shared.client.job_heartbeat(&self.birth, job, ttl, now).await {
-            self.report(&Event::Detail(format!(
-                "a heartbeat of job {} was lost: {error}",
-                job.job
-            )));
-        }
+        // Neither insisted on nor waited for long: the job's answer must not wait for Redis, and
+        // the next heartbeat is near.
+        let beat = self.shared.client.job_heartbeat(&self.birth, job, ttl, clock::wall());
+        let lost = match tokio::time::timeout(HEARTBEAT_MAX, beat).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "Redis does not answer".to_owned(),
+        };
+        self.report(&Event::Detail(format!("a heartbeat of job {} was lost: {lost}", job.job)));
     }
 
     /// Records the end of an execution and, if this slot goes on, takes the next job with it.
@@ -471,12 +482,23 @@ impl Slot {
         self.shared.orders.borrow().phase
     }
 
+    /// Sends a request until it is answered, or a stop makes it needless.
+    async fn ask<T, F: Future<Output = Result<T, rq::Error>>>(
+        &self,
+        what: &str,
+        request: impl Fn() -> F,
+    ) -> Option<T> {
+        self.shared.outage.insist(&self.shared.orders, Phase::Warm, what, request).await
+    }
+
+    /// Sends a request about a job that this slot holds, until it is answered; only a cold stop
+    /// during an outage ends that.
     async fn insist<T, F: Future<Output = Result<T, rq::Error>>>(
         &self,
         what: &str,
         request: impl Fn() -> F,
     ) -> Option<T> {
-        self.shared.outage.insist(&self.shared.orders, what, request).await
+        self.shared.outage.insist(&self.shared.orders, Phase::Cold, what, request).await
     }
 
     async fn tell(&self, input: Input) {

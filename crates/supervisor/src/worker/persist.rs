@@ -3,6 +3,7 @@
 //! `start` and `finish` are idempotent, so a request whose answer was lost is simply sent
 //! again. An outage is said once when it begins and once when it ends, whoever notices.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub const REFUSALS_MAX: u32 = 10;
 #[derive(Clone)]
 pub struct Outage {
     since: Arc<Mutex<Option<Moment>>>,
+    /// How many there have been.
+    count: Arc<AtomicU64>,
     reporter: Reporter,
 }
 
@@ -36,13 +39,19 @@ impl std::fmt::Debug for Outage {
 impl Outage {
     /// No outage yet.
     pub fn new(reporter: Reporter) -> Self {
-        Self { since: Arc::default(), reporter }
+        Self { since: Arc::default(), count: Arc::default(), reporter }
+    }
+
+    /// How many outages there have been; after one, records may have vanished.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
     fn began(&self, error: &rq::Error) {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         if since.is_none() {
             *since = Some(Moment::now());
+            self.count.fetch_add(1, Ordering::Relaxed);
             (self.reporter)(&Event::RedisLost { error: error.to_string() });
         }
     }
@@ -55,10 +64,11 @@ impl Outage {
     }
 
     /// Sends a request until it is answered. None: it was given up, because Redis refused it
-    /// [`REFUSALS_MAX`] times (which was said), or a stop has become cold during an outage.
+    /// [`REFUSALS_MAX`] times (which was said), or a stop has reached `give_up_at` meanwhile.
     pub async fn insist<T, F: Future<Output = Result<T, rq::Error>>>(
         &self,
         orders: &watch::Receiver<Orders>,
+        give_up_at: Phase,
         what: &str,
         request: impl Fn() -> F,
     ) -> Option<T> {
@@ -80,13 +90,13 @@ impl Outage {
                     }
                 }
             }
-            if Phase::Cold <= orders.borrow().phase {
+            if give_up_at <= orders.borrow().phase {
                 return None;
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // A stop that turns cold must not wait for the pause.
-                () = reached(orders, Phase::Cold) => {}
+                // A stop must not wait for the pause.
+                () = reached(orders, give_up_at) => {}
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }

@@ -60,11 +60,12 @@ async fn peek(
     let mut connection = None;
     while armed.changed().await.is_ok() {
         while !has_element(&client, &queue, &mut connection).await {}
+        // Also after a failure: the slots meet the same trouble, say so, and insist.
         woken.notify_waiters();
     }
 }
 
-/// Waits a while for the queue to have an element.
+/// Waits a while for the queue to have an element, or for trouble.
 async fn has_element(client: &Client, queue: &QueueName, connection: &mut Option<Peek>) -> bool {
     let asked = if client.server().has_blmove() {
         blocking(client, queue, connection).await
@@ -73,10 +74,9 @@ async fn has_element(client: &Client, queue: &QueueName, connection: &mut Option
         client.queue_length(queue).await.map(|length| 0 < length)
     };
     let Ok(found) = asked else {
-        // The slots meet the same trouble, and say so.
         *connection = None;
         tokio::time::sleep(RETRY_PAUSE).await;
-        return false;
+        return true;
     };
     found
 }
