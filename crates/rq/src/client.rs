@@ -47,8 +47,8 @@ impl Server {
 
 /// Oldest Redis that RQ promises to work with.
 const OLDEST: u32 = 5;
-/// `BLMOVE` waits for ever when asked to wait for no time.
-const PEEK_MIN: Duration = Duration::from_millis(1);
+/// `BLMOVE` waits for ever when asked to wait for no time; Redis 6.2 rounds a millisecond down to that.
+const PEEK_MIN: Duration = Duration::from_millis(10);
 
 /// RQ's data in one Redis. Clones share the connection.
 #[derive(Clone, Debug)]

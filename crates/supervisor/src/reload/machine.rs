@@ -278,10 +278,7 @@ impl Machine {
         moved: BTreeSet<PathBuf>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(mut cause) = self.end_loading(generation) else {
-            effects.push(Effect::Discard(generation));
-            return;
-        };
+        let Some(mut cause) = self.end_loading(generation) else { return };
         if !moved.is_empty() && self.moved_in_a_row < MOVED_MAX {
             self.moved_in_a_row += 1;
             effects.push(Effect::Discard(generation));
