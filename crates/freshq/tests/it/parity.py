@@ -54,6 +54,7 @@ def enqueue(r):
     job("retried-with-meta", "touch_meta", retry=Retry(max=1), meta={"tries": 0})
     job("recovers", "fails_once", retry=Retry(max=3))
     job("retried-later", "boom", retry=Retry(max=2, interval=[LONG, 2 * LONG]))
+    job("retried-later-expiring", "boom", retry=Retry(max=2, interval=LONG), ttl=LONG)
     job("calls-back", "add", 1, on_success="app.tasks.succeeded", on_failure="app.tasks.failed")
     job("calls-back-failed", "boom", on_success="app.tasks.succeeded", on_failure="app.tasks.failed")
     job("callback-raises", "add", 1, on_success="app.tasks.bad_callback", on_failure="app.tasks.failed")

@@ -108,10 +108,12 @@ async fn a_parent_that_is_gone_counts_as_met() {
     world.defer("child", &["parent", "deleted"], "").await;
     world.send(&["SET rq:job:odd x"]).await;
     world.defer("other", &["parent", "odd"], "").await;
+    world.defer("third", &["parent"], "").await;
+    world.send(&["DEL rq:job::third:dependencies", "SET rq:job::third:dependencies x"]).await;
     world.finish(&success(&parent)).await;
     let mut queue = world.queue("q").await;
     queue.sort();
-    assert_eq!(queue, ["child", "other"]);
+    assert_eq!(queue, ["child", "other", "third"]);
 }
 
 #[tokio::test]

@@ -380,6 +380,20 @@ async fn a_job_that_runs_again_keeps_its_results() {
 }
 
 #[tokio::test]
+async fn results_that_are_kept_for_ever_outlive_those_that_were_not() {
+    let world = World::new().await;
+    for (ttl, life) in [("60", "1 min"), ("-1", "for ever")] {
+        let started = world.run("j", &format!("result_ttl {ttl}")).await;
+        let mut finish = success(&started);
+        finish.execution = rq::ExecutionId::new(ttl);
+        world.finish(&finish).await;
+        let dump = world.dump().await.to_string();
+        assert!(dump.contains(&format!("rq:results:j stream, {life}\n")), "{dump}");
+    }
+    assert_eq!(world.ask::<i64>("XLEN rq:results:j").await, 2);
+}
+
+#[tokio::test]
 async fn a_registry_of_another_type_refuses_and_nothing_is_written() {
     for registry in ["finished", "failed", "wip", "scheduled"] {
         for finish in [success, failure] {
@@ -412,6 +426,7 @@ async fn keys_of_a_job_that_have_another_type_cost_it_no_result() {
         "job:j:dependents",
         "job::j:dependencies",
         "worker:w1",
+        "worker:w1:executions",
         "group:g",
     ] {
         let world = World::new().await;

@@ -139,8 +139,8 @@ async fn intervals_that_are_none_do_not_wait() {
 #[tokio::test]
 async fn a_retry_that_waits_is_scheduled_as_rq_schedules_it() {
     let world = World::new().await;
-    let started = world.run("j", "retries_left 1 retry_intervals [60]").await;
-    world.send(&["DEL rq:queues"]).await;
+    let started = world.run("j", "retries_left 1 retry_intervals [60] ttl 1000").await;
+    world.send(&["DEL rq:queues", "SET rq:queues x"]).await;
     let due = at(13).seconds() + 60;
     assert_eq!(
         world.finish(&failure(&started)).await,
@@ -157,6 +157,8 @@ async fn a_retry_that_waits_is_scheduled_as_rq_schedules_it() {
         world.field("j", "enqueued_at").await.as_deref(),
         Some("2026-01-01T00:00:00.000000Z")
     );
+    let dump = world.dump().await.to_string();
+    assert!(dump.contains("rq:job:j hash, 17 min"), "{dump}");
 }
 
 #[tokio::test]

@@ -151,6 +151,8 @@ async fn keys_of_another_type_are_passed_over() {
     assert_eq!(world.queue("odd").await, ["kept"]);
     assert_eq!(world.status("kept").await.as_deref(), Some("queued"));
     assert_eq!(world.ask::<String>("GET rq:queue:text").await, "x");
+    world.send(&["SET rq:ready:q x"]).await;
+    assert!(matches!(world.start(&request("e2", &["text", "odd", "q"])).await, StartReply::Empty));
 }
 
 #[tokio::test]

@@ -175,6 +175,24 @@ async fn a_heartbeat_does_not_take_back_what_was_given_up() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_notes_the_job_again_in_a_record_that_vanished() {
+    let world = World::new().await;
+    world.client.register(&birth(), at(0)).await.unwrap();
+    let started = world.run("j", "").await;
+    world
+        .send(&["DEL rq:worker:w1 rq:worker:w1:executions", "SET rq:worker:w1:executions x"])
+        .await;
+    world.client.job_heartbeat(&birth(), &started, TTL, at(40)).await.unwrap();
+    assert_eq!(
+        world.ask::<Vec<String>>("SMEMBERS rq:worker:w1:executions").await,
+        ["j:execution-of-j"]
+    );
+    assert_eq!(world.worker_field("pid").await.as_deref(), Some("4711"));
+    assert_eq!(world.worker_field("current_job").await.as_deref(), Some("j"));
+    assert_eq!(world.worker_field("freshq_execution").await.as_deref(), Some("execution-of-j"));
+}
+
+#[tokio::test]
 async fn an_execution_record_that_expired_is_written_whole() {
     let world = World::new().await;
     let started = world.run("j", "").await;
@@ -207,6 +225,9 @@ async fn keys_of_another_type_stop_no_worker() {
     world.send(&["DEL rq:workers", "SET rq:workers x"]).await;
     world.client.death(&birth(), at(20)).await.unwrap();
     assert_eq!(world.worker_field("death").await, Some(at(20).text()));
+    world.send(&["DEL rq:worker:w1", "SET rq:worker:w1 x"]).await;
+    world.client.death(&birth(), at(30)).await.unwrap();
+    assert_eq!(world.worker_field("death").await, Some(at(30).text()));
 }
 
 #[tokio::test]

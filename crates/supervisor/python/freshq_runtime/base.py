@@ -11,13 +11,13 @@ import time
 
 from . import generation, lifeline
 from .children import Children, task_count, wait_status
-from .frames import Closed, Link
+from .frames import Closed, ControlLink
 
 OLDEST_RQ = (2, 0)
 
 
 def main():
-    link = Link(_control_socket())
+    link = ControlLink(_control_socket())
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # the supervisor alone decides when we end
     try:

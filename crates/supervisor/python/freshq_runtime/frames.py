@@ -17,10 +17,12 @@ import socket
 import struct
 
 VERSION = 1
+_READ_MAX = 1024 * 1024
 FRAME_BYTES_MAX = 512 * 1024 * 1024
 _LEAD = struct.Struct("<IBI")
 _LEAD_TAIL = _LEAD.size - 4
 _FDS_MAX = 16
+_decode = json.JSONDecoder().raw_decode
 
 
 class FrameError(Exception):
@@ -42,7 +44,6 @@ class Link:
     def __init__(self, sock):
         self.sock = sock
         self._buffer = bytearray()
-        self._fds = []
 
     def fileno(self):
         return self.sock.fileno()
@@ -65,13 +66,8 @@ class Link:
         if length > FRAME_BYTES_MAX or head_length > length - _LEAD_TAIL:
             raise FrameError(f"frame of {length} bytes with a header of {head_length}")
         rest = self._take(length - _LEAD_TAIL)
-        return json.loads(rest[:head_length]), rest[head_length:]
-
-    def take_fd(self):
-        """The next descriptor that came along, in the order they were sent."""
-        if not self._fds:
-            raise FrameError("a frame came without its descriptor")
-        return self._fds.pop(0)
+        # Straight to the decoder: `json.loads` first guesses the encoding.
+        return _decode(rest[:head_length].decode())[0], rest[head_length:]
 
     def pending(self):
         """Whether bytes are waiting here, beyond what the socket itself shows."""
@@ -85,16 +81,40 @@ class Link:
         return taken
 
     def _fill(self, count):
+        data = self._read(min(count, _READ_MAX))
+        if not data:
+            raise Closed
+        self._buffer += data
+
+    def _read(self, count):
+        try:
+            return self.sock.recv(count)
+        except ConnectionResetError:
+            raise Closed from None
+
+
+class ControlLink(Link):
+    """The link of a base or a generation, along which descriptors come."""
+
+    def __init__(self, sock):
+        super().__init__(sock)
+        self._fds = []
+
+    def take_fd(self):
+        """The next descriptor that came along, in the order they were sent."""
+        if not self._fds:
+            raise FrameError("a frame came without its descriptor")
+        return self._fds.pop(0)
+
+    def _read(self, count):
         fds = array.array("i")
         space = socket.CMSG_LEN(_FDS_MAX * fds.itemsize)
         try:
-            data, ancillary, _, _ = self.sock.recvmsg(min(count, 1 << 20), space, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, _, _ = self.sock.recvmsg(count, space, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
             raise Closed from None
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
         self._fds.extend(fds)
-        if not data:
-            raise Closed
-        self._buffer += data
+        return data

@@ -9,7 +9,7 @@ import time
 
 from . import failure, horse, lifeline, loader
 from .children import fork, task_count
-from .frames import Closed, Link
+from .frames import Closed, ControlLink
 
 
 def main(sock, line, order, settings):
@@ -19,7 +19,7 @@ def main(sock, line, order, settings):
     try:
         os.setpgid(0, 0)
         lifeline.hold(line)
-        link = Link(sock)
+        link = ControlLink(sock)
         user = loader.UserCode(settings["roots"], settings["code_cache"])
         loader.install(user)
         libraries = frozenset(sys.modules)

@@ -11,10 +11,10 @@ use crate::input::{Grant, HorseRequest};
 use crate::reload::machine::{Availability, GenerationId};
 use crate::worker::horse::Horse;
 
-/// Spare horses per slot: one to run next, and one so that they can be forked in pairs.
-const SPARES_PER_SLOT: usize = 2;
+/// Spare horses for the first slot, and for each further one.
+const SPARES: (usize, usize) = (4, 1);
 /// Most spare horses, however many slots there are.
-const SPARES_MAX: usize = 6;
+const SPARES_MAX: usize = 8;
 
 /// Requests that wait, and horses that wait for requests.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Barrier {
             spares: Vec::new(),
             coming: 0,
             generation: None,
-            spares_wanted: (slots * SPARES_PER_SLOT).min(SPARES_MAX),
+            spares_wanted: (SPARES.0 + SPARES.1 * slots.saturating_sub(1)).min(SPARES_MAX),
         }
     }
 
@@ -100,12 +100,12 @@ impl Supervisor {
         }
     }
 
-    /// Keeps between half and all of the spares: forking several for one message costs the
-    /// generation less than waking for each.
+    /// Forks several spares for one message, when there is one left: that costs the generation less
+    /// than waking for each.
     fn fork_ahead(&mut self, generation: GenerationId) {
         let (waiting, spares) = (self.barrier.waiting.len(), self.barrier.spares_wanted);
         let there = self.barrier.spares.len() + self.barrier.coming;
-        if waiting + spares / 2 < there {
+        if waiting + 1 < there {
             return;
         }
         let count = (waiting + spares - there).min(HORSES_PER_FORK_MAX);
