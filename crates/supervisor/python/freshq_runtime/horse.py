@@ -5,8 +5,10 @@ is known to anyone, and if it raises the job has failed; the failure callback
 runs on every failing attempt, and if it raises its exception is the recorded one.
 """
 
+import logging
 import os
 import pickle
+import random
 import signal
 import socket
 import sys
@@ -64,13 +66,23 @@ def rehearse(settings):
     tools = Tools(UserCode((), settings["code_cache"]), settings)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        link = Link(ours)
         order, body = tools.rehearsal
         for _ in range(REHEARSALS):
             theirs.sendall(encode(order, body))
-            answer, parts = _run(*link.receive(), tools)
-            link.send(answer, b"".join(parts))
+            lifeline.rehearse(ours.fileno())
+            _attend(Link(ours), tools)
             _rehearse_once(tools)
+            _rehearse_fork()
+
+
+def _rehearse_fork():
+    """What the interpreter itself runs in each forked child, where it can be called."""
+    random.seed()
+    acquire = getattr(logging, "_acquireLock", None)
+    reinit = getattr(logging, "_after_at_fork_child_reinit_locks", None)
+    if acquire and reinit:
+        acquire()
+        reinit()
 
 
 def _rehearse_once(tools):
@@ -103,11 +115,7 @@ def main(sock, line, tools):
         lifeline.hold(line)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _rehearse_once(tools)  # while nobody waits: copies the pages that every job writes to
-        link = Link(sock)
-        order, body = link.receive()
-        answer, parts = _run(order, body, tools)
-        _flush()
-        link.send(answer, b"".join(parts))
+        _attend(Link(sock), tools)
         lifeline.release()
         status = 0
     except Closed:
@@ -117,6 +125,13 @@ def main(sock, line, tools):
     finally:
         _flush()
         os._exit(status)
+
+
+def _attend(link, tools):
+    order, body = link.receive()
+    answer, parts = _run(order, body, tools)
+    _flush()
+    link.send(answer, b"".join(parts))
 
 
 def _flush():

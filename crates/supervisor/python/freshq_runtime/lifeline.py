@@ -15,9 +15,7 @@ _held = []
 
 def hold(fd):
     """Arm `fd` for this process group and drop the one inherited from the parent."""
-    fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    _arm(fd)
     for inherited in _held:
         os.close(inherited)
     _held[:] = [fd]
@@ -26,4 +24,20 @@ def hold(fd):
 def release():
     """The job is done: what it left running in this group, on purpose, may go on."""
     for fd in _held:
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC)
+        _disarm(fd)
+
+
+def rehearse(fd):
+    """Arm and disarm a socket, so that the code for it is warm."""
+    _arm(fd)
+    _disarm(fd)
+
+
+def _arm(fd):
+    fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _disarm(fd):
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC)
