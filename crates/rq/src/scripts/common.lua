@@ -9,15 +9,30 @@ local DEFAULT_TIMEOUT = 180
 -- Fields of a job that a start changes, and a release changes back.
 local CHANGED_BY_START = {'status', 'started_at', 'worker_name', 'last_heartbeat'}
 
+-- The type of a key. Asked once: within a run a key that exists keeps its type or goes, and a key that
+-- has gone reads as an empty one of its type.
+local types = {}
+local function type_of(key)
+  local found = types[key]
+  if not found then
+    found = call('TYPE', key)['ok']
+    if found ~= 'none' then types[key] = found end
+  end
+  return found
+end
+
 -- Whether a key is absent or of this type.
 local function fits(key, kind)
-  local found = call('TYPE', key)['ok']
+  local found = type_of(key)
   return found == 'none' or found == kind
 end
 
 -- Frees a key that is ours alone and that somebody else's mistake has given another type.
 local function make_fit(key, kind)
-  if not fits(key, kind) then call('DEL', key) end
+  if not fits(key, kind) then
+    call('DEL', key)
+    types[key] = nil
+  end
 end
 
 -- Lua does not roll back, so a number that Redis would refuse must never reach a command.
@@ -30,7 +45,7 @@ end
 
 -- A field of a hash that may be of another type or absent; then nil.
 local function field(key, name)
-  if call('TYPE', key)['ok'] ~= 'hash' then return nil end
+  if type_of(key) ~= 'hash' then return nil end
   return call('HGET', key, name) or nil
 end
 

@@ -60,7 +60,7 @@ end
 -- a worker of RQ left between its two steps. Returns whether there were any.
 local function enqueue_ready(P, queue, now)
   local ready = registry_key(P, 'ready', queue)
-  if call('TYPE', ready)['ok'] ~= 'zset' then return false end
+  if type_of(ready) ~= 'zset' then return false end
   local any = false
   for _, id in ipairs(call('ZRANGE', ready, 0, RELEASED_MAX - 1)) do
     local job = job_key(P, id)

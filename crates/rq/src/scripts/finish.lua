@@ -10,7 +10,7 @@ local function finished_before(f)
   local P = f.prefix
   if field(worker_key(P, f.worker), 'freshq_finished') == f.execution then return true end
   local results = results_key(P, f.job)
-  if call('TYPE', results)['ok'] ~= 'stream' then return false end
+  if type_of(results) ~= 'stream' then return false end
   for _, entry in ipairs(call('XREVRANGE', results, '+', '-', 'COUNT', 1)) do
     for i = 1, #entry[2], 2 do
       if entry[2][i] == 'execution_id' and entry[2][i + 1] == f.execution then return true end

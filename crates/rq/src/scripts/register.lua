@@ -3,7 +3,7 @@
 
 local b = cjson.decode(ARGV[1])
 local worker = worker_key(b.prefix, b.worker)
-if call('TYPE', worker)['ok'] == 'hash' and call('HEXISTS', worker, 'death') == 0 then
+if type_of(worker) == 'hash' and call('HEXISTS', worker, 'death') == 0 then
   -- The same request again, because its answer was lost, is no other worker.
   local active = call('HMGET', worker, 'birth', 'pid', 'hostname')
   if active[1] ~= b.birth.birth or active[2] ~= b.birth.pid or active[3] ~= b.birth.hostname then

@@ -72,7 +72,7 @@ local function taken_before(s)
   local noted = call('HMGET', worker, 'freshq_job', 'freshq_queue', 'freshq_undo')
   local id, queue, undo = noted[1], noted[2], noted[3]
   if not (id and queue and undo) then return nil end
-  if call('TYPE', job_key(P, id))['ok'] ~= 'hash' then
+  if type_of(job_key(P, id)) ~= 'hash' then
     -- It was deleted since: nobody will ever end this execution.
     clear_execution({prefix = P, worker = s.worker, job = id, execution = s.execution, origin = queue})
     return nil
@@ -119,7 +119,7 @@ local function start(s)
     if found then return found end
   end
   local worker = worker_key(P, s.worker)
-  if call('TYPE', worker)['ok'] == 'hash' then
+  if type_of(worker) == 'hash' then
     -- Out of memory, an idle worker stays alive all the same.
     redis.pcall('HSET', worker, 'state', 'idle', 'last_heartbeat', s.now)
     call('EXPIRE', worker, s.worker_life)
