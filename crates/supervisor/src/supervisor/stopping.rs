@@ -54,7 +54,8 @@ impl Supervisor {
 
     /// After an end that no signal asked for: lets running jobs finish and be recorded.
     async fn end_slots(&mut self) {
-        if self.shutdown.phase() == Phase::Running {
+        let left = self.slots_started && 0 < self.slots_left;
+        if left && self.shutdown.phase() == Phase::Running {
             self.stop_requested();
         }
         while self.slots_started && 0 < self.slots_left {
