@@ -39,8 +39,7 @@ impl Supervisor {
         let why = match &self.watcher {
             Some(watcher) => {
                 let watcher = watcher.get_ref().get();
-                let (files, folders) = (watcher.file_count(), watcher.folder_count());
-                format!("watched by inotify: {files} Python files, {folders} folders")
+                format!("watched by inotify: {} files that count", watcher.file_count())
             }
             None => "not watched".to_owned(),
         };
