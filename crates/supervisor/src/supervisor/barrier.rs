@@ -100,12 +100,12 @@ impl Supervisor {
         }
     }
 
-    /// Forks several spares for one message, when there is one left: that costs the generation less
-    /// than waking for each.
+    /// Keeps all spares there are to be. Asking for each at once, and not for several when few are
+    /// left, keeps forks and jobs running side by side instead of in turns.
     fn fork_ahead(&mut self, generation: GenerationId) {
         let (waiting, spares) = (self.barrier.waiting.len(), self.barrier.spares_wanted);
         let there = self.barrier.spares.len() + self.barrier.coming;
-        if waiting + 1 < there {
+        if waiting + spares <= there {
             return;
         }
         let count = (waiting + spares - there).min(HORSES_PER_FORK_MAX);
