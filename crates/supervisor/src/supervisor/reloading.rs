@@ -121,7 +121,7 @@ impl Supervisor {
                 Effect::Retire(generation) | Effect::Discard(generation) => {
                     self.chain.retire(generation);
                 }
-                Effect::Announce { broken, serving } => self.nothing_serves_if(broken, serving),
+                Effect::Announce { serving, .. } => self.nothing_serves_if(serving),
             }
         }
     }
@@ -210,7 +210,7 @@ impl Supervisor {
     }
 
     /// Where nothing can mend the code: RQ's way without reloading, an end for a burst.
-    fn nothing_serves_if(&mut self, _broken: GenerationId, serving: Option<GenerationId>) {
+    fn nothing_serves_if(&mut self, serving: Option<GenerationId>) {
         if serving.is_some() || self.shutdown.phase() != Phase::Running {
             return;
         }
