@@ -5,13 +5,15 @@ is known to anyone, and if it raises the job has failed; the failure callback
 runs on every failing attempt, and if it raises its exception is the recorded one.
 """
 
+import _signal
 import logging
 import os
 import pickle
 import random
-import signal
+import select
 import socket
 import sys
+import threading
 import time
 import traceback
 import zlib
@@ -43,6 +45,20 @@ UNSERIALIZABLE = "Unserializable return value"
 DATES = ("created_at", "enqueued_at", "started_at", "ended_at", "last_heartbeat")
 # CPython specializes a function after a few calls.
 REHEARSALS = 20
+# A horse that is left alone this long has the time to rehearse once more, for itself.
+IDLE_MS = 20
+
+
+class DeathPenalty(UnixSignalDeathPenalty):
+    """As RQ's, without the detour of the `signal` module over enumerations, which touches many pages."""
+
+    def setup_death_penalty(self):
+        _signal.signal(_signal.SIGALRM, self.handle_death_penalty)
+        _signal.alarm(self._timeout)
+
+    def cancel_death_penalty(self):
+        _signal.alarm(0)
+        _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
 
 
 class Tools:
@@ -52,9 +68,15 @@ class Tools:
         self.user = user
         # Not connected yet: a horse opens its own connection, and only if the job uses it.
         self.connection = Redis.from_url(settings["redis_url"])
+        # Made ahead for the one job that a horse runs, because a new one touches many pages.
+        self.job = self.new_job()
         self.rehearsal = _rehearsal()
         self.modules = frozenset(sys.modules)
         self.module_count = len(sys.modules)
+
+    def new_job(self):
+        # No serializer named means pickle; naming it makes rq check a protocol, which is slow.
+        return Job("", connection=self.connection)
 
 
 def rehearse(settings):
@@ -70,7 +92,7 @@ def rehearse(settings):
         for _ in range(REHEARSALS):
             theirs.sendall(encode(order, body))
             lifeline.rehearse(ours.fileno())
-            _attend(Link(ours), tools)
+            _attend(Link(ours), tools, tools.new_job())
             _rehearse_once(tools)
             _rehearse_fork()
 
@@ -83,10 +105,13 @@ def _rehearse_fork():
     if acquire and reinit:
         acquire()
         reinit()
+    after_fork = getattr(threading, "_after_fork", None)
+    if after_fork and threading.active_count() == 1:
+        after_fork()
 
 
 def _rehearse_once(tools):
-    _run(*tools.rehearsal, tools)
+    _run(*tools.rehearsal, tools, tools.new_job())
     for name in ("RQ_WORKER_ID", "RQ_JOB_ID"):
         del os.environ[name]
 
@@ -113,9 +138,12 @@ def main(sock, line, tools):
     try:
         os.setpgid(0, 0)
         lifeline.hold(line)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _rehearse_once(tools)  # while nobody waits: copies the pages that every job writes to
-        _attend(Link(sock), tools)
+        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+        order = select.poll()  # not `select`, which refuses high descriptors
+        order.register(sock, select.POLLIN)
+        if not order.poll(IDLE_MS):
+            _rehearse_once(tools)  # copies the pages that every job writes to
+        _attend(Link(sock), tools, tools.job)
         lifeline.release()
         status = 0
     except Closed:
@@ -127,9 +155,9 @@ def main(sock, line, tools):
         os._exit(status)
 
 
-def _attend(link, tools):
+def _attend(link, tools, job):
     order, body = link.receive()
-    answer, parts = _run(order, body, tools)
+    answer, parts = _run(order, body, tools, job)
     _flush()
     link.send(answer, b"".join(parts))
 
@@ -142,13 +170,12 @@ def _flush():
             pass
 
 
-def _run(order, body, tools):
+def _run(order, body, tools, job):
     os.environ["RQ_WORKER_ID"] = order["worker"]
     os.environ["RQ_JOB_ID"] = order["job"]
     begun = time.time()
     loaded = len(tools.user.entries)
-    # No serializer named means pickle; naming it makes rq check a protocol, which is slow.
-    job = Job(order["job"], connection=tools.connection)
+    job._id = order["job"]
     try:
         _restore(job, order, body)
         value = _perform(job)
@@ -195,14 +222,14 @@ def _date(fields, name):
 
 def _perform(job):
     timeout = job.timeout or Queue.DEFAULT_TIMEOUT
-    with UnixSignalDeathPenalty(timeout, JobTimeoutException, job_id=job.id):
+    with DeathPenalty(timeout, JobTimeoutException, job_id=job.id):
         return job.perform()
 
 
 def _succeed(job, value):
     job.ended_at = job.last_heartbeat = datetime.now(timezone.utc)
     job._status = JobStatus.FINISHED
-    execute_success_callback(job, UnixSignalDeathPenalty, value)
+    execute_success_callback(job, DeathPenalty, value)
     if value is None:
         return {"kind": "finished", "value": None, "meta": None}, []
     try:
@@ -217,7 +244,7 @@ def _fail(job, exc_info):
     job._status = JobStatus.FAILED
     exc_info = _without_our_frames(exc_info)
     try:
-        execute_failure_callback(job, UnixSignalDeathPenalty, *exc_info)
+        execute_failure_callback(job, DeathPenalty, *exc_info)
     except BaseException:  # noqa: BLE001
         exc_info = _without_our_frames(sys.exc_info())
     text = "".join(traceback.format_exception(*exc_info))

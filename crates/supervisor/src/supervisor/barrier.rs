@@ -13,6 +13,8 @@ use crate::worker::horse::Horse;
 
 /// Spare horses for the first slot, and for each further one.
 const SPARES: (usize, usize) = (4, 1);
+/// Horses that must be missing before any are asked for.
+const FORKED_TOGETHER: usize = 2;
 /// Most spare horses, however many slots there are.
 const SPARES_MAX: usize = 8;
 
@@ -20,7 +22,8 @@ const SPARES_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Barrier {
     waiting: VecDeque<HorseRequest>,
-    spares: Vec<Horse>,
+    /// The longest waiting first: it has had the time to get ready.
+    spares: VecDeque<Horse>,
     /// Horses that were asked for and have not come yet.
     coming: usize,
     /// Where the spares are from.
@@ -32,7 +35,7 @@ impl Barrier {
     pub(super) fn new(slots: usize) -> Self {
         Self {
             waiting: VecDeque::new(),
-            spares: Vec::new(),
+            spares: VecDeque::new(),
             coming: 0,
             generation: None,
             spares_wanted: (SPARES.0 + SPARES.1 * slots.saturating_sub(1)).min(SPARES_MAX),
@@ -52,7 +55,7 @@ impl Barrier {
     pub(super) fn horse_came(&mut self, horse: Horse) {
         if Some(horse.generation) == self.generation {
             self.coming = self.coming.saturating_sub(1);
-            self.spares.push(horse);
+            self.spares.push_back(horse);
         }
     }
 
@@ -89,26 +92,26 @@ impl Supervisor {
 
     fn serve_requests(&mut self) {
         while !self.barrier.waiting.is_empty() {
-            let Some(mut horse) = self.barrier.spares.pop() else { return };
+            let Some(mut horse) = self.barrier.spares.pop_front() else { return };
             if horse.exit.try_recv().is_ok() {
                 continue; // it died while it waited
             }
             let Some(request) = self.barrier.waiting.pop_front() else { return };
             if let Err(Grant::Horse(unused)) = request.reply.send(Grant::Horse(horse)) {
-                self.barrier.spares.push(unused);
+                self.barrier.spares.push_front(unused);
             }
         }
     }
 
-    /// Keeps all spares there are to be. Asking for each at once, and not for several when few are
-    /// left, keeps forks and jobs running side by side instead of in turns.
+    /// Keeps all spares there are to be. Two are asked for at once, because a generation that has
+    /// forked pays for the pages that it writes next; more would fork and run jobs in turns.
     fn fork_ahead(&mut self, generation: GenerationId) {
-        let (waiting, spares) = (self.barrier.waiting.len(), self.barrier.spares_wanted);
+        let wanted = self.barrier.waiting.len() + self.barrier.spares_wanted;
         let there = self.barrier.spares.len() + self.barrier.coming;
-        if waiting + spares <= there {
+        if wanted < there + FORKED_TOGETHER {
             return;
         }
-        let count = (waiting + spares - there).min(HORSES_PER_FORK_MAX);
+        let count = (wanted - there).min(HORSES_PER_FORK_MAX);
         match self.chain.fork_horses(generation, count) {
             Ok(()) => self.barrier.coming += count,
             Err(error) => self.warn(format!("cannot ask for horses: {error}")),
