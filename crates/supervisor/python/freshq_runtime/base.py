@@ -9,14 +9,14 @@ import socket
 import sys
 import time
 
-from . import generation, lifeline
+from . import generation, lifeline, memory
 from .children import Children, task_count, wait_status
 from .frames import Closed, ControlLink
 
 OLDEST_RQ = (2, 0)
 
 
-def main():
+def main(reserved):
     link = ControlLink(_control_socket())
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # the supervisor alone decides when we end
@@ -27,7 +27,12 @@ def main():
         if problem:
             link.send({"kind": "unusable", "problem": problem})
             return
-        link.send(_import_libraries(settings))
+        report = _import_libraries(settings)
+        reserved.clear()
+        gc.collect()
+        gc.freeze()
+        memory.use_huge_pages()
+        link.send(report)
         _serve(link, settings)
     except Closed:
         pass  # the supervisor is gone or wants us gone
@@ -80,8 +85,6 @@ def _import_libraries(settings):
             os._exit(0)
         os.waitpid(pid, 0)
         tasks = task_count()
-    gc.collect()
-    gc.freeze()
     return {
         "kind": "ready",
         "rq_version": VERSION,

@@ -25,6 +25,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/horse.py",
     "freshq_runtime/lifeline.py",
     "freshq_runtime/loader.py",
+    "freshq_runtime/memory.py",
 ];
 
 /// Makes sure that the Python side stands below `cache`; returns the script that starts a base.

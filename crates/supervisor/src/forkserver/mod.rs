@@ -45,6 +45,10 @@ pub const HORSES_PER_FORK_MAX: usize = 8;
 /// Horses that may wait to be reaped before that is a message of its own.
 const REAP_TOGETHER_MAX: usize = 16;
 
+/// Has the dynamic linker look up all functions when a library is loaded. Left to their first call, many
+/// would be looked up again in each horse. The base takes it out of its environment.
+const LINK_AT_ONCE: &str = "LD_BIND_NOW";
+
 /// Number of a base; they count up from 1 for the life of a supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BaseId(pub u64);
@@ -145,6 +149,7 @@ impl Chain {
         let process = Command::new(&self.command.python)
             .arg(&self.command.script)
             .stdin(Stdio::from(theirs))
+            .env(LINK_AT_ONCE, "1")
             .process_group(0)
             .spawn()?;
         self.last_base += 1;
