@@ -54,9 +54,6 @@ impl Supervisor {
         if !first {
             self.drive(Input::Wanted(Cause::learned(Moment::now())));
         }
-        if self.base_outdated {
-            self.start_base();
-        }
     }
 
     /// Falls back to a base that imports no libraries: slower generations, but correct ones.

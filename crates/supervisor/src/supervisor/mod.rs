@@ -101,7 +101,7 @@ pub struct Supervisor {
     barrier: Barrier,
     /// The base that is importing its libraries, and until when it may.
     base_starting: Option<(BaseId, Moment)>,
-    /// Libraries were learned while a base was starting.
+    /// Libraries were learned that the newest base does not have.
     base_outdated: bool,
     shutdown: Shutdown,
     slots: JoinSet<()>,
@@ -242,6 +242,7 @@ impl Supervisor {
     /// After every turn: what follows from the new state.
     fn settle(&mut self) {
         self.give_horses();
+        self.renew_base();
         let open =
             self.machine.serving().is_some() && self.machine.availability() != Availability::Hold;
         let orders = Orders { phase: self.shutdown.phase(), open };
@@ -273,6 +274,16 @@ impl Supervisor {
         self.give_up_overdue_base(now);
         self.take_overdue_writes(now);
         self.drive(machine::Input::Tick);
+    }
+
+    /// Starts a base that has what was learned. It makes the next save cheaper: without reloading
+    /// none will come, and jobs that wait for a generation go first.
+    fn renew_base(&mut self) {
+        let reloads = self.settings.reload.is_some() && self.shutdown.phase() == Phase::Running;
+        let busy = self.base_starting.is_some() || self.machine.loading().is_some();
+        if self.base_outdated && reloads && !busy {
+            self.start_base();
+        }
     }
 
     /// Starts a base with all libraries that are known to be needed.

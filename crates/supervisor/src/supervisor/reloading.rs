@@ -254,12 +254,8 @@ impl Supervisor {
         if let Err(error) = self.learned.save() {
             self.report(&Event::Detail(format!("what was learned cannot be kept: {error}")));
         }
-        if libraries && self.base_starting.is_some() {
-            self.base_outdated = true;
-        } else if libraries {
-            self.start_base();
-        } else if self.base_starting.is_none() {
-            // With a base on its way the next generation comes from that.
+        self.base_outdated |= libraries;
+        if modules {
             self.drive(Input::Wanted(Cause::learned(Moment::now())));
         }
     }
