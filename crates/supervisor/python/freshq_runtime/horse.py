@@ -46,7 +46,7 @@ DATES = ("created_at", "enqueued_at", "started_at", "ended_at", "last_heartbeat"
 # CPython specializes a function after a few calls.
 REHEARSALS = 20
 # A horse that is left alone this long has the time to rehearse once more, for itself.
-IDLE_MS = 20
+IDLE_MS = 2
 
 
 class DeathPenalty(UnixSignalDeathPenalty):
@@ -68,13 +68,14 @@ class Tools:
         self.user = user
         # Not connected yet: a horse opens its own connection, and only if the job uses it.
         self.connection = Redis.from_url(settings["redis_url"])
-        # Made ahead for the one job that a horse runs, because a new one touches many pages.
-        self.job = self.new_job()
+        # Made ahead, for the one job that a horse runs and for its rehearsal: a new one touches many pages.
+        self.job = self._blank_job()
+        self.rehearsal_job = self._blank_job()
         self.rehearsal = _rehearsal()
         self.modules = frozenset(sys.modules)
         self.module_count = len(sys.modules)
 
-    def new_job(self):
+    def _blank_job(self):
         # No serializer named means pickle; naming it makes rq check a protocol, which is slow.
         return Job("", connection=self.connection)
 
@@ -92,7 +93,7 @@ def rehearse(settings):
         for _ in range(REHEARSALS):
             theirs.sendall(encode(order, body))
             lifeline.rehearse(ours.fileno())
-            _attend(Link(ours), tools, tools.new_job())
+            _attend(Link(ours), tools, tools.rehearsal_job)
             _rehearse_once(tools)
             _rehearse_fork()
 
@@ -111,7 +112,7 @@ def _rehearse_fork():
 
 
 def _rehearse_once(tools):
-    _run(*tools.rehearsal, tools, tools.new_job())
+    _run(*tools.rehearsal, tools, tools.rehearsal_job)
     for name in ("RQ_WORKER_ID", "RQ_JOB_ID"):
         del os.environ[name]
 
