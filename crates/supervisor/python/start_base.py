@@ -14,11 +14,11 @@ sys.path.insert(0, _here)
 os.environ.pop("LD_BIND_NOW", None)  # the supervisor set it for this process; jobs must not inherit it
 from freshq_runtime import memory  # noqa: E402
 
-reserved = memory.reserve()  # before anything else is imported
+memory.reserve()
 
 from freshq_runtime import base  # noqa: E402
 
 sys.path.remove(_here)
 
 if __name__ == "__main__":
-    base.main(reserved)
+    base.main()

@@ -92,6 +92,31 @@ fn a_generation_and_a_base_that_are_killed_are_replaced_and_the_running_job_ends
     worker.stop();
 }
 
+/// Whether a process may ask for huge pages here: `MADV_COLLAPSE` came with Linux 6.1.
+fn huge_pages_can_be_had() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut parts = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    let enabled = fs_err::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    (6, 1) <= version && enabled.is_ok_and(|enabled| !enabled.contains("[never]"))
+}
+
+#[test]
+fn a_base_has_its_libraries_in_huge_pages() {
+    if !huge_pages_can_be_had() {
+        return println!("not tested: this kernel has no huge pages to give");
+    }
+    let context = context();
+    let worker = context.worker(&[]);
+    worker.wait_for("ready");
+    let base = descendants(worker.pid())[0];
+    let memory = fs_err::read_to_string(format!("/proc/{base}/smaps_rollup")).unwrap();
+    let huge = memory.lines().find_map(|line| line.strip_prefix("AnonHugePages:"));
+    let kib: u64 = huge.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(0 < kib, "{memory}");
+    worker.stop();
+}
+
 #[test]
 fn nothing_is_left_after_a_stop() {
     let context = context();

@@ -204,6 +204,18 @@ fn what_was_learned_serves_the_next_start() {
 }
 
 #[test]
+fn what_a_job_taught_serves_before_the_base_is_renewed() {
+    let context = project();
+    context.write("app/version.py", "import decimal\nVERSION = 'v0'\n");
+    let worker = learned(&context, &[]);
+    worker.wait_for("generation 3");
+    let output = worker.stop();
+    let at = |text| output.find(text).unwrap_or_else(|| panic!("{text} is not in:\n{output}"));
+    assert!(at("generation 2") < at("library modules imported"), "{output}");
+    assert!(at("library modules imported") < at("generation 3"), "{output}");
+}
+
+#[test]
 fn a_library_that_leaves_threads_stays_out_of_the_base() {
     let context = project();
     // Not below the watched folder, so to freshq it is a library.

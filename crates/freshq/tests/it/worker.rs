@@ -18,7 +18,7 @@ def boom(text="boom"):
 def environment():
     job = get_current_job()
     return [os.environ["RQ_WORKER_ID"], os.environ["RQ_JOB_ID"] == job.id, job.get_status().value,
-            job.worker_name, os.getpid() == os.getpgrp()]
+            job.worker_name, os.getpid() == os.getpgrp(), "LD_BIND_NOW" in os.environ]
 
 def progress():
     job = get_current_job()
@@ -126,7 +126,7 @@ fn a_job_sees_what_a_job_of_rq_sees() {
     let worker = context.worker(&["--name", "w1"]);
     assert_eq!(
         context.eval("run('app.tasks.environment')"),
-        json!(["finished", ["w1", true, "started", "w1", true]])
+        json!(["finished", ["w1", true, "started", "w1", true, false]])
     );
     let id = context.eval("enqueue('app.tasks.progress', meta={'who': 'me'})");
     context.eval(&format!("end({id})"));

@@ -16,7 +16,7 @@ from .frames import Closed, ControlLink
 OLDEST_RQ = (2, 0)
 
 
-def main(reserved):
+def main():
     link = ControlLink(_control_socket())
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # the supervisor alone decides when we end
@@ -28,7 +28,6 @@ def main(reserved):
             link.send({"kind": "unusable", "problem": problem})
             return
         report = _import_libraries(settings)
-        reserved.clear()
         gc.collect()
         gc.freeze()
         memory.use_huge_pages()

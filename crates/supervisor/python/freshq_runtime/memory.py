@@ -11,25 +11,27 @@ Where the system has no huge pages, or its owner wants none, nothing is done and
 
 import sys
 
-RESERVED_BYTES = 32 * 1024 * 1024
-# The largest object that the interpreter's own allocator serves, and how many of them keep a part of that
-# memory (an arena) from being given back.
+# About what rq and redis take. It stays with the base, also what nothing comes to use.
+RESERVED_BYTES = 20 * 1024 * 1024
+# The largest object that the interpreter's own allocator serves, and how many of them lie between two that
+# keep their part of the memory (an arena) from being given back.
 _OBJECT_BYTES = 512
 _OBJECTS_FOR_A_PIN = 500
 _MADV_COLLAPSE = 25  # Linux 6.1
 _SETTINGS = "/sys/kernel/mm/transparent_hugepage/"
+_pins = []
 
 
 def reserve():
-    """Ask for contiguous memory; it is free for others, but not given back while the result is kept."""
+    """Take contiguous memory that the interpreter then fills; to be called before anything is imported."""
     if not _huge_page_bytes():
-        return []
+        return
     count = RESERVED_BYTES // _OBJECT_BYTES
-    objects = [None] * count  # its full length now: a list that grows would leave gaps
     payload = _OBJECT_BYTES - sys.getsizeof(b"")
+    objects = [None] * count  # its full length now: a list that grows would leave gaps
     for index in range(count):
         objects[index] = bytes(payload)
-    return objects[::_OBJECTS_FOR_A_PIN]
+    _pins[:] = objects[::_OBJECTS_FOR_A_PIN]
 
 
 def use_huge_pages():
