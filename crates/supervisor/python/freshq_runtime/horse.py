@@ -106,9 +106,9 @@ def _rehearse_fork():
     if acquire and reinit:
         acquire()
         reinit()
-    after_fork = getattr(threading, "_after_fork", None)
-    if after_fork and threading.active_count() == 1:
-        after_fork()
+    # Private to Python, so only where it is known; it takes every other thread for dead.
+    if sys.version_info < (3, 13) and threading.active_count() == 1:
+        threading._after_fork()
 
 
 def _rehearse_once(tools):
