@@ -45,6 +45,14 @@ pub struct Settings {
     pub companions: Vec<Companion>,
 }
 
+impl Settings {
+    /// Time between two heartbeats of an idle worker: RQ's, or the shorter one of busy workers.
+    pub fn idle_heartbeat_interval(&self) -> Duration {
+        let rqs = self.worker_ttl.saturating_sub(WORKER_TTL_MARGIN).max(IDLE_HEARTBEAT_MIN);
+        rqs.min(self.monitoring_interval)
+    }
+}
+
 /// How to reload.
 #[derive(Clone, Debug)]
 pub struct ReloadSettings {
@@ -65,6 +73,10 @@ pub struct Companion {
     pub pid: i32,
 }
 
+/// How long before its time to live is over an idle worker says that it is alive (as RQ).
+pub const WORKER_TTL_MARGIN: Duration = Duration::from_secs(15);
+/// Shortest time between two heartbeats of an idle worker (as RQ).
+pub const IDLE_HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 /// How long a base may import its libraries.
 pub const BASE_START_MAX: Duration = Duration::from_mins(5);
 /// How long a generation may import the user's modules; then it is broken.

@@ -134,6 +134,22 @@ fn a_job_sees_what_a_job_of_rq_sees() {
     worker.stop();
 }
 
+/// A short time to live makes the heartbeats frequent, a long monitoring interval does not make them rare.
+#[test]
+fn an_idle_worker_stays_alive_by_its_time_to_live() {
+    let context = context();
+    let args = ["--name", "w1", "--worker-ttl", "10", "--job-monitoring-interval", "3600"];
+    let worker = context.worker(&args);
+    worker.wait_for("ready");
+    let last = "r.hget('rq:worker:w1', 'last_heartbeat').decode()";
+    // Looking for a first job may write one of them, not three.
+    for _ in 0..3 {
+        let before = context.eval(last);
+        context.wait_until(&format!("{last} != {before}"));
+    }
+    worker.stop();
+}
+
 #[test]
 fn a_job_that_takes_too_long_fails_with_rqs_exception() {
     let context = context();

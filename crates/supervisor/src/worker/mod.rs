@@ -214,7 +214,7 @@ impl Slot {
     }
 
     async fn heartbeat(&mut self, state: WorkerState) {
-        self.next_heartbeat = Moment::now() + self.shared.settings.monitoring_interval;
+        self.next_heartbeat = Moment::now() + self.shared.settings.idle_heartbeat_interval();
         let beat = || self.shared.client.heartbeat(&self.birth, state, clock::wall());
         if self.ask("store a heartbeat", beat).await == Some(true) {
             self.report(&Event::Registered { worker: self.birth.name.clone() });
@@ -223,7 +223,7 @@ impl Slot {
 
     /// Asks for a job. The same request is sent until it is answered.
     async fn start(&mut self) -> Option<StartReply> {
-        self.next_heartbeat = Moment::now() + self.shared.settings.monitoring_interval;
+        self.next_heartbeat = Moment::now() + self.shared.settings.idle_heartbeat_interval();
         let request = self.start_request();
         self.ask("start a job", || self.shared.client.start(&request)).await
     }
@@ -431,7 +431,7 @@ impl Slot {
         let next = goes_on.then(|| self.start_request());
         let send = || self.shared.client.finish(&finish, next.as_ref());
         let reply = self.insist("record the end of a job", send).await;
-        self.next_heartbeat = Moment::now() + self.shared.settings.monitoring_interval;
+        self.next_heartbeat = Moment::now() + self.shared.settings.idle_heartbeat_interval();
         let Some(FinishReply { how, next }) = reply else {
             self.report(&Event::Warning(format!(
                 "the end of job {} could not be recorded; it stays in the started registry",
