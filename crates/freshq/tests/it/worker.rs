@@ -20,6 +20,11 @@ def environment():
     return [os.environ["RQ_WORKER_ID"], os.environ["RQ_JOB_ID"] == job.id, job.get_status().value,
             job.worker_name, os.getpid() == os.getpgrp(), "LD_BIND_NOW" in os.environ]
 
+def lazy():
+    there = "decimal" in sys.modules
+    import decimal
+    return there
+
 def progress():
     job = get_current_job()
     job.meta["done"] = 3
@@ -132,6 +137,17 @@ fn a_job_sees_what_a_job_of_rq_sees() {
     context.eval(&format!("end({id})"));
     assert_eq!(context.eval(&format!("job({id}).get_meta()")), json!({"who": "me", "done": 3}));
     worker.stop();
+}
+
+#[test]
+fn a_library_that_jobs_import_inside_a_function_comes_into_the_base() {
+    let context = context();
+    let worker = context.worker(&[]);
+    assert_eq!(context.eval("run('app.tasks.lazy')"), json!(["finished", false]));
+    worker.wait_for("generation 2");
+    context.wait_until("run('app.tasks.lazy') == ['finished', True]");
+    let output = worker.stop();
+    assert!(output.contains("library modules imported"), "{output}");
 }
 
 /// A short time to live makes the heartbeats frequent, a long monitoring interval does not make them rare.

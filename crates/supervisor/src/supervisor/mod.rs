@@ -103,6 +103,8 @@ pub struct Supervisor {
     base_starting: Option<(BaseId, Moment)>,
     /// Libraries were learned that the newest base does not have.
     base_outdated: bool,
+    /// Jobs import libraries by themselves that neither base nor generation has.
+    jobs_import_libraries: bool,
     shutdown: Shutdown,
     slots: JoinSet<()>,
     slots_started: bool,
@@ -171,6 +173,7 @@ impl Supervisor {
             barrier: Barrier::new(settings.workers.len()),
             base_starting: None,
             base_outdated: false,
+            jobs_import_libraries: false,
             shutdown: Shutdown::default(),
             slots: JoinSet::new(),
             slots_started: false,
@@ -225,7 +228,7 @@ impl Supervisor {
                 self.barrier.request(request);
             }
             Input::HorseEnded(generation, pid) => self.chain.horse_ended(generation, pid),
-            Input::Learned(generation, learned) => self.learn(generation, learned),
+            Input::Learned(generation, learned) => self.job_taught(generation, learned),
             Input::JobEnded { finished: true } => self.tally.finished += 1,
             Input::JobEnded { finished: false } => self.tally.failed += 1,
             Input::ExitOverdue(generation) => {
@@ -276,12 +279,13 @@ impl Supervisor {
         self.drive(machine::Input::Tick);
     }
 
-    /// Starts a base that has what was learned. It makes the next save cheaper: without reloading
-    /// none will come, and jobs that wait for a generation go first.
+    /// Starts a base that has what was learned, where that makes a save or jobs cheaper. Jobs that
+    /// wait for a generation go first.
     fn renew_base(&mut self) {
-        let reloads = self.settings.reload.is_some() && self.shutdown.phase() == Phase::Running;
+        let useful = self.settings.reload.is_some() || self.jobs_import_libraries;
         let busy = self.base_starting.is_some() || self.machine.loading().is_some();
-        if self.base_outdated && reloads && !busy {
+        let running = self.shutdown.phase() == Phase::Running;
+        if self.base_outdated && useful && running && !busy {
             self.start_base();
         }
     }
@@ -296,6 +300,7 @@ impl Supervisor {
             redis_url: self.settings.redis_url.clone(),
         };
         self.base_outdated = false;
+        self.jobs_import_libraries = false;
         match self.chain.start_base(&settings) {
             Ok(id) => self.base_starting = Some((id, Moment::now() + BASE_START_MAX)),
             Err(error) => {

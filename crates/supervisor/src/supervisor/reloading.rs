@@ -243,8 +243,15 @@ impl Supervisor {
         );
     }
 
+    /// A job imported something beyond its generation. Libraries alone come from an import inside a
+    /// function, which no generation repeats.
+    pub(super) fn job_taught(&mut self, generation: GenerationId, learned: Learned) {
+        self.jobs_import_libraries |= learned.modules.is_empty() && !learned.libraries.is_empty();
+        self.learn(generation, learned);
+    }
+
     /// A job or a generation imported something that the next should have from the start.
-    pub(super) fn learn(&mut self, generation: GenerationId, learned: Learned) {
+    fn learn(&mut self, generation: GenerationId, learned: Learned) {
         let modules = self.learned.add_modules(learned.modules);
         let libraries = self.learned.add_libraries(learned.libraries);
         if !modules && !libraries {
