@@ -247,6 +247,9 @@ impl Console {
                 let rest = format!("; will run again, {left} retries left");
                 self.job_failed("retry", job, failure, &rest);
             }
+            JobEnd::Stopped => {
+                self.say(Colour::Yellow, "stopped", &format!("{job}  as asked, after {took}"));
+            }
             JobEnd::Gone => {
                 self.say(Colour::Yellow, "gone", &format!("{job}  deleted while it ran"));
             }

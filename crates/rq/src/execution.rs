@@ -29,6 +29,8 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| script!("release"));
 /// Fields of a job that a start changes and a release changes back, in the order that the script
 /// for a release takes them.
 const CHANGED_BY_START: [&str; 4] = ["status", "started_at", "worker_name", "last_heartbeat"];
+/// RQ's text for a job that was stopped, to the letter: people and their tools match on it.
+pub const STOPPED_TEXT: &str = "Job stopped by user, work-horse terminated.";
 /// Redis refuses times to live that overflow its clock; this is some three thousand years.
 const TTL_MAX: i64 = 100_000_000_000;
 
@@ -117,6 +119,8 @@ pub enum Ending {
         /// The traceback, or the reason.
         exc_text: String,
     },
+    /// It was stopped on request: never retried, and nothing that waits for it is freed.
+    Stopped,
 }
 
 /// The answer to a [`Finish`].
@@ -135,6 +139,8 @@ pub enum Finished {
     Finished,
     /// It has failed for good.
     Failed,
+    /// It was stopped, and is in the failed registry.
+    Stopped,
     /// It is back on its queue.
     Retried {
         /// Retries left.
@@ -188,6 +194,7 @@ impl Client {
                 String::new(),
             ),
             Ending::Failed { exc_text } => (String::new(), BASE64.encode(deflated(exc_text))),
+            Ending::Stopped => (String::new(), BASE64.encode(deflated(STOPPED_TEXT))),
         };
         let args: [&[u8]; 6] = [
             start.as_bytes(),
@@ -287,6 +294,7 @@ impl Client {
             "kind": match finish.ending {
                 Ending::Finished { .. } => "finished",
                 Ending::Failed { .. } => "failed",
+                Ending::Stopped => "stopped",
             },
             "started": finish.started_at.text(),
             "started_float": finish.started_at.float(),
@@ -377,6 +385,7 @@ fn finished(reply: Value) -> Result<Finished, Error> {
     match bytes(items.next())?.as_slice() {
         b"finished" => Ok(Finished::Finished),
         b"failed" => Ok(Finished::Failed),
+        b"stopped" => Ok(Finished::Stopped),
         b"already" => Ok(Finished::Already),
         b"gone" => Ok(Finished::Gone),
         b"retried" => Ok(Finished::Retried { left: integer(items.next().as_ref())? }),

@@ -185,6 +185,8 @@ pub enum JobEnd {
         /// Retries left after this one.
         left: i64,
     },
+    /// It was stopped on request; the job is in the failed registry.
+    Stopped,
     /// Its record was deleted while it ran.
     Gone,
 }

@@ -27,16 +27,21 @@ local function add_result(f, kind, name, data)
     table.insert(fields, name)
     table.insert(fields, data)
   end
-  for _, text in ipairs({'execution_id', f.execution, 'execution_started_at', f.began_float,
-    'execution_ended_at', f.ended_float}) do
+  for _, text in ipairs({'execution_id', f.execution, 'execution_started_at', f.began_float}) do
     table.insert(fields, text)
+  end
+  if f.kind ~= 'stopped' then
+    table.insert(fields, 'execution_ended_at')
+    table.insert(fields, f.ended_float)
   end
   call('XADD', results, 'MAXLEN', '~', RESULTS_MAX, '*', unpack(fields))
   return results
 end
 
 local function write_times(f, status)
-  call('HSET', job_key(f.prefix, f.job), 'status', status, 'started_at', f.started, 'ended_at', f.ended,
+  -- As in RQ, a job that was stopped never ended.
+  local ended = f.kind == 'stopped' and '' or f.ended
+  call('HSET', job_key(f.prefix, f.job), 'status', status, 'started_at', f.started, 'ended_at', ended,
     'last_heartbeat', f.ended, 'worker_name', f.worker)
 end
 
@@ -101,25 +106,30 @@ local function retry(f, left, meta)
   return {'retried', left - 1}
 end
 
-local function fail(f, trace, meta)
+-- `status` is failed or stopped.
+local function fail(f, status, trace)
   local P, id, job = f.prefix, f.job, job_key(f.prefix, f.job)
-  local left = integer(call('HGET', job, 'retries_left'), 0)
-  if 0 < left and fits(queue_key(P, f.queue), 'list') then return retry(f, left, meta) end
   local own_ttl = integer(call('HGET', job, 'failure_ttl'))
   local ttl = own_ttl or DEFAULT_FAILURE_TTL
-  if f.frees_dependents then release_dependents(f, 'failed') end
+  if f.frees_dependents then release_dependents(f, status) end
   if ttl == 0 then
     delete_job(f)
-    return {'failed'}
+    return {status}
   end
-  write_times(f, 'failed')
+  write_times(f, status)
   call('ZADD', registry_key(P, 'failed', f.origin), ttl < 0 and ttl or f.now_seconds + ttl, id)
   local results = add_result(f, 2, 'exc_string', trace)
   if 0 < ttl then
     expire_job(P, id, ttl)
     if own_ttl then call('EXPIRE', results, ttl) end
   end
-  return {'failed'}
+  return {status}
+end
+
+local function retry_or_fail(f, trace, meta)
+  local left = integer(call('HGET', job_key(f.prefix, f.job), 'retries_left'), 0)
+  if 0 < left and fits(queue_key(f.prefix, f.queue), 'list') then return retry(f, left, meta) end
+  return fail(f, 'failed', trace)
 end
 
 -- Writes what a worker's record says after an execution, whatever became of the job.
@@ -132,7 +142,7 @@ local function note_end(f)
   clear_execution(f)
   -- A counter that somebody made a word of is left alone.
   redis.pcall('HINCRBY', worker, f.kind == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
-  redis.pcall('HINCRBYFLOAT', worker, 'total_working_time', f.working_time)
+  if f.kind ~= 'stopped' then redis.pcall('HINCRBYFLOAT', worker, 'total_working_time', f.working_time) end
 end
 
 -- A registry that this end may write and that is no sorted set, or nil.
@@ -162,5 +172,6 @@ local function finish(f, value, trace, meta)
   if f.kind == 'finished' then return succeed(f, value) end
   -- It was put back already: by this end, sent before the worker's record expired, or as abandoned.
   if not runs and (status == 'queued' or status == 'scheduled') then return {'already'} end
-  return fail(f, trace, meta)
+  if f.kind == 'stopped' then return fail(f, 'stopped', trace) end
+  return retry_or_fail(f, trace, meta)
 end

@@ -14,4 +14,5 @@ mod outage;
 mod release;
 mod retry;
 mod start;
+mod stopped;
 mod worker;

@@ -448,6 +448,7 @@ impl Slot {
             Finished::Retried { left } | Finished::RetryScheduled { left, .. } => {
                 JobEnd::Retried { failure, left }
             }
+            Finished::Stopped => JobEnd::Stopped,
             Finished::Gone => JobEnd::Gone,
         };
         self.tell(Input::JobEnded { finished: how == JobEnd::Finished }).await;

@@ -1,6 +1,6 @@
 //! Every way an execution ends, and what is recorded for it.
 
-use rq::{Ending, JobRefusal, Timestamp};
+use rq::{Ending, JobRefusal, STOPPED_TEXT, Timestamp};
 
 use super::horse::Answer;
 use crate::event::Failure;
@@ -15,6 +15,11 @@ pub enum Outcome {
     Died {
         /// Raw wait status; none if it could not be had.
         status: Option<i32>,
+        /// When the job began.
+        began: Timestamp,
+    },
+    /// Its horse was killed because somebody asked for the job to be stopped.
+    Stopped {
         /// When the job began.
         began: Timestamp,
     },
@@ -45,6 +50,9 @@ impl Outcome {
         match self {
             Self::Answered(answer) => answered(answer),
             Self::Died { status, began } => died(status, began, now),
+            Self::Stopped { began } => {
+                failed(Ending::Stopped, STOPPED_TEXT.to_owned(), (began, now))
+            }
             Self::Refused(refusal) => refused(refusal.to_string(), now),
             Self::Unsendable(text) => refused(text, now),
         }
@@ -77,13 +85,8 @@ fn died(status: Option<i32>, began: Timestamp, now: Timestamp) -> Record {
         place: None,
         traceback: text.clone(),
     };
-    Record {
-        ending: Ending::Failed { exc_text: text },
-        meta: None,
-        started_at: began,
-        ended_at: now,
-        failure: Some(failure),
-    }
+    let ending = Ending::Failed { exc_text: text };
+    Record { ending, meta: None, started_at: began, ended_at: now, failure: Some(failure) }
 }
 
 /// RQ's text, to the letter: people and their tools match on it.
@@ -113,14 +116,13 @@ fn signal_name(status: i32) -> &'static str {
 }
 
 fn refused(text: String, now: Timestamp) -> Record {
-    let failure = Failure { summary: text.clone(), place: None, traceback: text.clone() };
-    Record {
-        ending: Ending::Failed { exc_text: text },
-        meta: None,
-        started_at: now,
-        ended_at: now,
-        failure: Some(failure),
-    }
+    failed(Ending::Failed { exc_text: text.clone() }, text, (now, now))
+}
+
+/// What is recorded for a job that cannot speak for itself.
+fn failed(ending: Ending, text: String, (started_at, ended_at): (Timestamp, Timestamp)) -> Record {
+    let failure = Failure { summary: text.clone(), place: None, traceback: text };
+    Record { ending, meta: None, started_at, ended_at, failure: Some(failure) }
 }
 
 #[cfg(test)]
