@@ -61,6 +61,15 @@ pub(crate) struct WorkerArgs {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) job_monitoring_interval: u32,
 
+    /// Seconds between two clean-ups of the registries
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) maintenance_interval: u32,
+
+    /// Also put scheduled jobs on their queues when they are due
+    #[arg(short = 's', long)]
+    pub(crate) with_scheduler: bool,
+
     /// Folder to import from, after Python's own (repeatable) [default: .]
     #[arg(short = 'P', long, value_name = "DIR")]
     pub(crate) path: Vec<PathBuf>,

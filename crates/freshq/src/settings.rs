@@ -159,6 +159,8 @@ pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Settings {
         worker_ttl: Duration::from_secs(args.worker_ttl.into()),
         monitoring_interval: Duration::from_secs(args.job_monitoring_interval.into()),
         result_ttl: args.results_ttl,
+        maintenance_interval: Duration::from_secs(args.maintenance_interval.into()),
+        with_scheduler: args.with_scheduler,
         interpreter: found.interpreter,
         redis_url: found.redis_url,
         path: import_path(args),

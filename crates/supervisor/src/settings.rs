@@ -25,6 +25,10 @@ pub struct Settings {
     pub monitoring_interval: Duration,
     /// How long results of jobs are kept that do not say, in seconds; -1 is for ever.
     pub result_ttl: i64,
+    /// Time between two clean-ups of the registries.
+    pub maintenance_interval: Duration,
+    /// Put scheduled jobs on their queues when they are due.
+    pub with_scheduler: bool,
     /// The Python that runs jobs.
     pub interpreter: Interpreter,
     /// What jobs connect to, in redis-py's form.
