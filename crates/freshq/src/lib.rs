@@ -1,6 +1,6 @@
 //! The command line of freshq: parse, resolve, dispatch.
 //!
-//! * `args.rs` is what the user typed, `settings.rs` what follows from it (and from the
+//! * `args/` is what the user typed, `settings.rs` what follows from it (and from the
 //!   environment), `commands/` acts on that and never sees a flag.
 //! * An error becomes a message and an exit code here, and nowhere else.
 //! * Front ends (`console.rs`) read events; they decide nothing.

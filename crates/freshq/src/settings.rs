@@ -9,7 +9,7 @@ use supervisor::forkserver::interpreter::Interpreter;
 use supervisor::reload::machine::OnBroken;
 use supervisor::settings::{Companion, ReloadSettings};
 
-use crate::args::{self, ReloadArgs, WorkerArgs};
+use crate::args::{self, RedisArgs, ReloadArgs, WorkerArgs};
 use crate::env_vars;
 use crate::error::Error;
 
@@ -28,7 +28,7 @@ pub(crate) enum RedisChoice {
 }
 
 /// Which Redis, in the order: option, `RQ_REDIS_URL`, `REDIS_URL`, default.
-pub(crate) fn redis(args: &WorkerArgs) -> Decision<RedisChoice> {
+pub(crate) fn redis(args: &RedisArgs) -> Decision<RedisChoice> {
     let (value, why) = if let Some(url) = &args.url {
         (url.clone(), "--url")
     } else if let Some(url) = env_vars::text(env_vars::RQ_REDIS_URL) {
@@ -110,7 +110,11 @@ pub(crate) fn roots(
 
 /// Folders to import from, as RQ's `--path`.
 pub(crate) fn import_path(args: &WorkerArgs) -> Vec<PathBuf> {
-    let given = if args.path.is_empty() { vec![PathBuf::from(".")] } else { args.path.clone() };
+    let given = if args.python.path.is_empty() {
+        vec![PathBuf::from(".")]
+    } else {
+        args.python.path.clone()
+    };
     given.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect()
 }
 
@@ -165,7 +169,7 @@ pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Settings {
         redis_url: found.redis_url,
         path: import_path(args),
         roots: found.roots,
-        imports: args.import.clone(),
+        imports: args.python.import.clone(),
         reload: found.reload.then(|| ReloadSettings {
             on_broken,
             include: args.reload.watch_include.clone(),

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<u8, Error> {
     };
     let console = Arc::new(Console::new(verbosity, here.clone()));
     console.title();
-    let candidates = python::candidates(args.python.as_deref(), &here);
+    let candidates = python::candidates(args.python.python.as_deref(), &here);
     let interpreter = interpreter::find(&candidates)?;
     trace_python(&console, &interpreter);
     // One thread: the loop owns the state, and what it forks is forked by Python.
@@ -56,7 +56,7 @@ async fn work(
     here: &Path,
     server: Option<&RedisServer>,
 ) -> Result<u8, Error> {
-    let choice = settings::redis(args);
+    let choice = settings::redis(&args.redis);
     let url = match (&choice.value, server) {
         (RedisChoice::Url(url), _) => url.clone(),
         (RedisChoice::Embedded, Some(server)) => server.url().to_owned(),
@@ -128,7 +128,7 @@ fn start_embedded(
     interpreter: &Interpreter,
     here: &Path,
 ) -> Result<Option<RedisServer>, Error> {
-    if !matches!(settings::redis(args).value, RedisChoice::Embedded) {
+    if !matches!(settings::redis(&args.redis).value, RedisChoice::Embedded) {
         return Ok(None);
     }
     let folder = redis_folder(here);

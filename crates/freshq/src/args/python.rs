@@ -1,0 +1,31 @@
+//! The options about the Python that runs jobs.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, ValueEnum};
+
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Python")]
+pub(crate) struct PythonArgs {
+    /// Folder to import from, after Python's own (repeatable) [default: .]
+    #[arg(short = 'P', long, value_name = "DIR")]
+    pub(crate) path: Vec<PathBuf>,
+
+    /// Python to run jobs with [default: beside freshq, `VIRTUAL_ENV`, .venv here, python3 on PATH:
+    /// the first that has rq]
+    #[arg(long, value_name = "PATH", env = "FRESHQ_PYTHON")]
+    pub(crate) python: Option<PathBuf>,
+
+    /// Module that every generation imports (repeatable) [default: those that jobs were seen to use]
+    #[arg(long, value_name = "MODULE", env = "FRESHQ_IMPORT", value_delimiter = ',')]
+    pub(crate) import: Vec<String>,
+
+    /// How a job is separated from the others: a fresh process for each
+    #[arg(long, env = "FRESHQ_ISOLATION", value_enum, default_value_t = Isolation::Fork)]
+    pub(crate) isolation: Isolation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolation {
+    Fork,
+}
