@@ -13,6 +13,8 @@ use crate::exit;
 /// An error that ends the command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    #[error("{0}")]
+    Usage(String),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("the queues are suspended; `rq resume` lets workers start again")]
@@ -53,6 +55,7 @@ impl Error {
             Self::Folder { .. }
             | Self::WatchesTooMuch { .. }
             | Self::Start(StartError::Watch(_) | StartError::Glob(_)) => exit::WATCH,
+            Self::Usage(_) => exit::USAGE,
             Self::Broken => exit::BROKEN,
             Self::EmbeddedFind(_) | Self::EmbeddedStart(_) | Self::EmbeddedEnded { .. } => {
                 exit::EMBEDDED

@@ -3,7 +3,7 @@
 //! * `args/` is what the user typed, `settings.rs` what follows from it (and from the
 //!   environment), `commands/` acts on that and never sees a flag.
 //! * An error becomes a message and an exit code here, and nowhere else.
-//! * Front ends (`console.rs`) read events; they decide nothing.
+//! * Front ends (`console/`) read events; they decide nothing.
 
 mod args;
 mod commands;

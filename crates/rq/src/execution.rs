@@ -83,6 +83,13 @@ pub struct Started {
     worker_life: Duration,
 }
 
+impl Started {
+    /// How long the result is to be kept if the job says, in seconds; -1 is for ever.
+    pub fn result_ttl(&self) -> Option<i64> {
+        self.hash.text("result_ttl")?.parse().ok()
+    }
+}
+
 /// The end of an execution.
 #[derive(Clone, Debug)]
 pub struct Finish {

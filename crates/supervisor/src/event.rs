@@ -57,8 +57,12 @@ pub enum Event {
         description: String,
         /// How it ended.
         how: JobEnd,
+        /// Queue it came from.
+        queue: QueueName,
         /// From begin to end; zero if it never began.
         took: Duration,
+        /// How long its result is kept if it has one, in seconds; -1 is for ever.
+        result_ttl: i64,
     },
     /// A job went back to the front of its queue before it began.
     JobReleased {
@@ -200,4 +204,6 @@ pub struct Failure {
     pub place: Option<String>,
     /// The traceback, as stored with the job.
     pub traceback: String,
+    /// Name of the job's function, if an exception came out of it.
+    pub raised_in: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! What the user typed; the doc comment of each field is its help.
 
+mod logging;
 mod python;
 mod redis;
 mod reload;
@@ -7,6 +8,7 @@ mod worker;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+pub(crate) use self::logging::LogArgs;
 pub(crate) use self::python::PythonArgs;
 pub(crate) use self::redis::RedisArgs;
 pub(crate) use self::reload::{OnBroken, ReloadArgs};

@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 
-use super::{PythonArgs, RedisArgs, ReloadArgs};
+use super::{LogArgs, PythonArgs, RedisArgs, ReloadArgs};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct WorkerArgs {
@@ -57,11 +57,6 @@ pub(crate) struct WorkerArgs {
     #[command(flatten)]
     pub(crate) reload: ReloadArgs,
 
-    /// Say more: why a file is no reason to reload, what was learned, whole tracebacks
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
-
-    /// Say only what is wrong
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }

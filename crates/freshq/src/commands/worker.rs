@@ -13,7 +13,7 @@ use supervisor::settings::Companion;
 use supervisor::{Exit, Supervisor};
 
 use crate::args::WorkerArgs;
-use crate::console::{Console, Verbosity};
+use crate::console::Console;
 use crate::error::Error;
 use crate::settings::{self, Found, RedisChoice};
 use crate::{env_vars, exit, python};
@@ -27,12 +27,7 @@ const RESPONSE_MAX: Duration = Duration::from_secs(30);
 pub(crate) fn run(args: &WorkerArgs) -> Result<u8, Error> {
     let here = std::env::current_dir()
         .map_err(|error| Error::Io { what: "find the current folder", error })?;
-    let verbosity = match (args.quiet, args.verbose) {
-        (true, _) => Verbosity::Quiet,
-        (_, true) => Verbosity::Verbose,
-        _ => Verbosity::Normal,
-    };
-    let console = Arc::new(Console::new(verbosity, here.clone()));
+    let console = Arc::new(Console::new(args.log.logging()?, here.clone()));
     console.title();
     let candidates = python::candidates(args.python.python.as_deref(), &here);
     let interpreter = interpreter::find(&candidates)?;

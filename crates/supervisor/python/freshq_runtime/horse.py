@@ -257,9 +257,17 @@ def _fail(job, exc_info):
         "exc": text,
         "summary": summary,
         "place": f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None,
+        "func": _func_name(job),
         "meta": None if meta is None else len(meta),
     }
     return answer, [] if meta is None else [meta]
+
+
+def _func_name(job):
+    try:
+        return job.func_name
+    except BaseException:  # noqa: BLE001  its data cannot be read
+        return "<DeserializationError>"  # as RQ says it
 
 
 def _without_our_frames(exc_info):

@@ -191,6 +191,9 @@ pub struct JobAnswer {
     /// `file:line` where it was raised.
     #[serde(default)]
     pub place: Option<String>,
+    /// Name of the function that failed.
+    #[serde(default)]
+    pub func: Option<String>,
     /// When the job function was called, in microseconds of wall time.
     pub started_us: i64,
     /// When it returned or raised.

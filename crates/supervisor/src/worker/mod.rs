@@ -314,7 +314,7 @@ impl Slot {
             generation: horse.generation,
         });
         let outcome = match self.watch_over(&mut horse, job, parsed.timeout).await {
-            Some(answer) => Outcome::Answered(answer),
+            Some(answer) => Outcome::Answered(Box::new(answer)),
             None => Outcome::Died { status: self.exit_status(&mut horse).await, began },
         };
         if let Outcome::Answered(answer) = &outcome
@@ -457,7 +457,9 @@ impl Slot {
             job: job.job.clone(),
             description: description.to_owned(),
             how,
+            queue: job.queue.clone(),
             took: Moment::now().since(began),
+            result_ttl: job.result_ttl().unwrap_or(self.shared.settings.result_ttl),
         });
         match next {
             Some(StartReply::Job(job)) => Some(job),

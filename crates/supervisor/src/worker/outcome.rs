@@ -10,7 +10,7 @@ use crate::forkserver::messages::AnswerKind;
 #[derive(Debug)]
 pub enum Outcome {
     /// The horse answered: the job returned or raised.
-    Answered(Answer),
+    Answered(Box<Answer>),
     /// The horse ended without an answer.
     Died {
         /// Raw wait status; none if it could not be had.
@@ -48,7 +48,7 @@ impl Outcome {
     /// What is to be recorded; `now` is the end of an execution that could not tell it.
     pub fn into_record(self, now: Timestamp) -> Record {
         match self {
-            Self::Answered(answer) => answered(answer),
+            Self::Answered(answer) => answered(*answer),
             Self::Died { status, began } => died(status, began, now),
             Self::Stopped { began } => {
                 failed(Ending::Stopped, STOPPED_TEXT.to_owned(), (began, now))
@@ -64,8 +64,12 @@ fn answered(answer: Answer) -> Record {
     let (ending, failure) = match head.kind {
         AnswerKind::Finished => (Ending::Finished { value }, None),
         AnswerKind::Failed => {
-            let failure =
-                Failure { summary: head.summary, place: head.place, traceback: head.exc.clone() };
+            let failure = Failure {
+                summary: head.summary,
+                place: head.place,
+                traceback: head.exc.clone(),
+                raised_in: head.func,
+            };
             (Ending::Failed { exc_text: head.exc }, Some(failure))
         }
     };
@@ -82,8 +86,8 @@ fn died(status: Option<i32>, began: Timestamp, now: Timestamp) -> Record {
     let text = died_text(status);
     let failure = Failure {
         summary: format!("{}{}", text.trim_end_matches("; "), status.map_or("", signal_name)),
-        place: None,
         traceback: text.clone(),
+        ..Failure::default()
     };
     let ending = Ending::Failed { exc_text: text };
     Record { ending, meta: None, started_at: began, ended_at: now, failure: Some(failure) }
@@ -121,7 +125,7 @@ fn refused(text: String, now: Timestamp) -> Record {
 
 /// What is recorded for a job that cannot speak for itself.
 fn failed(ending: Ending, text: String, (started_at, ended_at): (Timestamp, Timestamp)) -> Record {
-    let failure = Failure { summary: text.clone(), place: None, traceback: text };
+    let failure = Failure { summary: text.clone(), traceback: text, ..Failure::default() };
     Record { ending, meta: None, started_at, ended_at, failure: Some(failure) }
 }
 

@@ -1,0 +1,275 @@
+//! freshq's own layout: time, what, about what, details. One calm line for what happens.
+//!
+//! Where RQ has words for it they are RQ's, because people and their tools look for them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use supervisor::event::{Broken, Event, Failure, JobEnd, Serving};
+use supervisor::shutdown::Phase;
+
+use super::rq_words;
+use super::{Colour, Level};
+
+/// Files that are named in one line; the rest is counted.
+const FILES_MAX: usize = 3;
+/// Last lines of the traceback of code that cannot be imported that are shown without `-v`.
+const TRACEBACK_LINES: usize = 4;
+
+/// What is said about one event.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) level: Level,
+    pub(super) colour: Colour,
+    pub(super) verb: &'static str,
+    pub(super) text: String,
+    /// Lines below it.
+    pub(super) more: Vec<String>,
+}
+
+/// Turns events into records.
+#[derive(Debug)]
+pub(super) struct Columns {
+    /// Paths below this folder are shown without it.
+    pub(super) here: PathBuf,
+    pub(super) threshold: Level,
+    pub(super) describes_jobs: bool,
+}
+
+fn info(colour: Colour, verb: &'static str, text: impl Into<String>) -> Record {
+    Record { level: Level::Info, colour, verb, text: text.into(), more: Vec::new() }
+}
+
+fn wrong(level: Level, verb: &'static str, text: impl Into<String>) -> Record {
+    Record { level, colour: Colour::Red, verb, text: text.into(), more: Vec::new() }
+}
+
+impl Columns {
+    /// What is to be said about an event; none if there is nothing to say.
+    pub(super) fn record(&self, event: &Event) -> Option<Record> {
+        Some(match event {
+            Event::Decided { topic, choice, why } => {
+                info(Colour::Plain, topic, format!("{choice}  {why}"))
+            }
+            Event::Listening { workers, queues } => {
+                let who = match workers.as_slice() {
+                    [worker] => format!("worker {worker}"),
+                    _ => format!("{} workers", workers.len()),
+                };
+                info(Colour::Green, "ready", format!("{who}: {}", rq_words::listening(queues)))
+            }
+            Event::JobBegun { job, description, queue, generation, .. } => {
+                let call = rq_words::job(queue, job, self.described(description));
+                info(Colour::Dim, "job", format!("{call}  generation {generation}"))
+            }
+            Event::JobEnded { .. } => self.job_ended(event)?,
+            Event::JobReleased { job, why } => {
+                info(Colour::Yellow, "released", format!("{job} is back in its queue: {why}"))
+            }
+            Event::ChangeSeen { files } => info(Colour::Cyan, "changed", self.files(files.iter())),
+            Event::GenerationServing(serving) => serving_record(serving),
+            Event::GenerationBroken(broken) => self.broken(broken),
+            Event::GenerationDied { generation, status, pause } => {
+                let how = status.map_or(String::new(), |raw| format!(" ({})", status_text(raw)));
+                let then = pause.map_or("another is loading".to_owned(), |pause| {
+                    format!("the next attempt is in {}", millis(pause))
+                });
+                let text = format!("generation {generation} ended{how}; {then}");
+                wrong(Level::Error, "died", text)
+            }
+            Event::BaseReady { libraries: 0, .. }
+            | Event::Stopping { phase: Phase::Running, .. } => {
+                return None;
+            }
+            Event::BaseReady { libraries, took } => {
+                let text = format!("{libraries} library modules imported in {}", millis(*took));
+                info(Colour::Dim, "base", text)
+            }
+            Event::RedisLost { error } => {
+                let text = format!("lost: {error}; trying again until it is back");
+                wrong(Level::Error, "redis", text)
+            }
+            Event::RedisBack { after } => {
+                wrong(Level::Warning, "redis", format!("back after {}", millis(*after)))
+            }
+            Event::Registered { worker } => {
+                info(Colour::Yellow, "redis", format!("worker {worker} registered again"))
+            }
+            Event::Suspended(true) => info(Colour::Yellow, "suspended", "until `rq resume`"),
+            Event::Suspended(false) => info(Colour::Green, "resumed", ""),
+            Event::Warning(text) => wrong(Level::Warning, "warning", text),
+            Event::Detail(text) => Record { level: Level::Debug, ..info(Colour::Dim, "", text) },
+            Event::Stopping { phase, running } => stopping(*phase, *running),
+            Event::Stopped { finished, failed, why } => {
+                let text = format!("{why}: {finished} finished, {failed} failed");
+                info(Colour::Plain, "stopped", text)
+            }
+        })
+    }
+
+    fn described<'a>(&self, description: &'a str) -> Option<&'a str> {
+        self.describes_jobs.then_some(description)
+    }
+
+    fn job_ended(&self, event: &Event) -> Option<Record> {
+        let Event::JobEnded { job, queue, how, took, result_ttl, .. } = event else { return None };
+        Some(match how {
+            JobEnd::Finished => {
+                let (ok, kept) = (rq_words::job_ok(queue, job), rq_words::lifespan(*result_ttl));
+                info(Colour::Green, "done", format!("{ok}  {}; {kept}", millis(*took)))
+            }
+            JobEnd::Failed(failure) => self.job_failed("failed", job, failure, ""),
+            JobEnd::Retried { failure, left } => {
+                let rest = format!("; will run again, {left} retries left");
+                self.job_failed("retry", job, failure, &rest)
+            }
+            JobEnd::Stopped => {
+                let what = rq_words::stopped(job);
+                info(Colour::Yellow, "stopped", format!("{what}, after {}", millis(*took)))
+            }
+            JobEnd::Gone => {
+                info(Colour::Yellow, "gone", format!("job {job} was deleted while it ran"))
+            }
+        })
+    }
+
+    fn job_failed(
+        &self,
+        verb: &'static str,
+        job: &rq::JobId,
+        failure: &Failure,
+        rest: &str,
+    ) -> Record {
+        let place = failure
+            .place
+            .as_ref()
+            .map_or(String::new(), |place| format!(" at {}", self.short(Path::new(place))));
+        let (level, what) = rq_words::failed(job, failure);
+        let text = match &failure.raised_in {
+            Some(_) => format!("{what}: {}{place}{rest}", failure.summary),
+            None => format!("{what}{rest}"),
+        };
+        let more = failure.raised_in.as_ref().map(|_| lines(&failure.traceback));
+        Record { more: more.unwrap_or_default(), ..wrong(level, verb, text) }
+    }
+
+    fn broken(&self, broken: &Broken) -> Record {
+        let at = broken
+            .place
+            .as_ref()
+            .map_or(String::new(), |(file, line)| format!("{}:{line}: ", self.short(file)));
+        let then = broken.serving.map_or("jobs wait until it is mended".to_owned(), |good| {
+            format!("generation {good} serves on")
+        });
+        let (error, generation) = (&broken.error, broken.generation);
+        let text = format!("{at}{error} (generation {generation}); {then}");
+        let mut more = lines(&broken.traceback);
+        if Level::Debug < self.threshold {
+            more.drain(..more.len().saturating_sub(TRACEBACK_LINES));
+        }
+        Record { more, ..wrong(Level::Error, "broken", text) }
+    }
+
+    fn files<'a>(&self, files: impl ExactSizeIterator<Item = &'a PathBuf>) -> String {
+        let count = files.len();
+        let shown: Vec<_> = files.take(FILES_MAX).map(|file| self.short(file)).collect();
+        let rest = count.saturating_sub(FILES_MAX);
+        if rest == 0 { shown.join(", ") } else { format!("{} and {rest} more", shown.join(", ")) }
+    }
+
+    fn short(&self, path: &Path) -> String {
+        path.strip_prefix(&self.here).unwrap_or(path).display().to_string()
+    }
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.trim_end().lines().map(str::to_owned).collect()
+}
+
+fn serving_record(serving: &Serving) -> Record {
+    let Serving { generation, seen, forked, imported, verified, files, fingerprint, .. } = serving;
+    let by_save = serving.cause.concerns_code();
+    let what = if by_save {
+        // How long the user waited, and what for.
+        format!(
+            "in {}: seen {}, forked {}, imported {}, verified {}",
+            millis(serving.total),
+            millis(*seen),
+            millis(*forked),
+            millis(*imported),
+            millis(*verified),
+        )
+    } else {
+        format!("imported in {}", millis(*imported))
+    };
+    let code = match files {
+        0 => "nothing imported yet".to_owned(),
+        1 => format!("1 file, code {fingerprint}"),
+        _ => format!("{files} files, code {fingerprint}"),
+    };
+    let old = match serving.draining {
+        0 => String::new(),
+        1 => "; 1 job ends on older code".to_owned(),
+        count => format!("; {count} jobs end on older code"),
+    };
+    let colour = if by_save { Colour::Green } else { Colour::Dim };
+    info(colour, "serving", format!("generation {generation} {what}; {code}{old}"))
+}
+
+fn stopping(phase: Phase, running: usize) -> Record {
+    let jobs = match running {
+        1 => "1 job is running".to_owned(),
+        n => format!("{n} jobs are running"),
+    };
+    let text = match phase {
+        Phase::Warm if running == 0 => "warm shutdown: nothing is running".to_owned(),
+        Phase::Cold => format!("cold shutdown: {jobs} and will be killed"),
+        Phase::Abort => "ended at once".to_owned(),
+        Phase::Warm | Phase::Running => {
+            format!("warm shutdown: {jobs}, no new ones are taken; a second signal kills")
+        }
+    };
+    info(Colour::Yellow, "stopping", text)
+}
+
+/// A duration as people say it.
+pub(super) fn millis(duration: Duration) -> String {
+    let millis = duration.as_secs_f64() * 1000.0;
+    match millis {
+        _ if millis < 9.95 => format!("{millis:.1} ms"),
+        _ if millis < 999.5 => format!("{millis:.0} ms"),
+        _ if millis < 60_000.0 => format!("{:.1} s", millis / 1000.0),
+        _ => format!("{} min {} s", duration.as_secs() / 60, duration.as_secs() % 60),
+    }
+}
+
+fn status_text(raw: i32) -> String {
+    match raw & 0x7f {
+        0 => format!("exit code {}", (raw >> 8) & 0xff),
+        signal => format!("signal {signal}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        for (micros, expected) in [
+            (420, "0.4 ms"),
+            (9_960, "10 ms"),
+            (31_400, "31 ms"),
+            (1_240_000, "1.2 s"),
+            (75_000_000, "1 min 15 s"),
+        ] {
+            assert_eq!(millis(Duration::from_micros(micros)), expected);
+        }
+    }
+
+    #[test]
+    fn a_wait_status_reads_well() {
+        assert_eq!(status_text(3 << 8), "exit code 3");
+        assert_eq!(status_text(139), "signal 11");
+    }
+}

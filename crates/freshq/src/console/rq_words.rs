@@ -1,0 +1,160 @@
+//! What RQ's own worker says, to the letter: people and their tools match on it.
+//!
+//! [`lines`] is all of it, for those who ask for RQ's lines (`--log-style rq`); the phrases
+//! are part of freshq's own layout too.
+
+use std::time::Duration;
+
+use rq::{JobId, QueueName, WorkerName};
+use supervisor::event::{Event, Failure, JobEnd};
+use supervisor::shutdown::Phase;
+
+use super::Level;
+
+/// RQ's lines for an event; none where RQ has no words for it.
+pub(super) fn lines(event: &Event, describes_jobs: bool) -> Option<Vec<(Level, String)>> {
+    let info = |text: String| Some(vec![(Level::Info, text)]);
+    match event {
+        Event::Listening { workers, queues } => {
+            let pid = std::process::id();
+            let mut lines: Vec<_> = workers
+                .iter()
+                .map(|worker| format!("Worker {worker}: started with PID {pid}"))
+                .collect();
+            lines.push(listening(queues));
+            Some(lines.into_iter().map(|line| (Level::Info, line)).collect())
+        }
+        Event::JobBegun { worker, job: id, description, queue, .. } => {
+            let what = job(queue, id, describes_jobs.then_some(description));
+            info(format!("Worker {worker}: {what}"))
+        }
+        Event::JobEnded { worker, job, queue, description, how, took, result_ttl } => {
+            let subject =
+                if describes_jobs { format!("{description} job") } else { format!("job {job}") };
+            Some(match how {
+                JobEnd::Finished => {
+                    let took = clock(*took);
+                    let done =
+                        format!("Successfully completed {subject} in {took}s on worker {worker}");
+                    let ok = format!("Worker {worker}: {}", job_ok(queue, job));
+                    let kept = format!("Worker {worker}: job {job} {}", lifespan(*result_ttl));
+                    [done, ok, kept].map(|line| (Level::Info, line)).to_vec()
+                }
+                JobEnd::Failed(failure) => vec![failure_line(worker, job, failure)],
+                JobEnd::Retried { failure, left } => vec![
+                    failure_line(worker, job, failure),
+                    (Level::Info, format!("Job {job}: enqueued for retry, {left} remaining")),
+                ],
+                JobEnd::Stopped => {
+                    vec![(Level::Warning, format!("Worker {worker}: {}", stopped(job)))]
+                }
+                JobEnd::Gone => return None,
+            })
+        }
+        Event::Suspended(true) => info("suspended, run `rq resume` to resume".to_owned()),
+        Event::Stopping { phase: Phase::Warm, .. } => {
+            info(format!("[PID {}]: warm shut down requested", std::process::id()))
+        }
+        Event::Stopping { phase: Phase::Cold, .. } => {
+            Some(vec![(Level::Warning, "cold shut down".to_owned())])
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn listening(queues: &[QueueName]) -> String {
+    let names: Vec<_> = queues.iter().map(QueueName::as_str).collect();
+    format!("*** Listening on {}...", names.join(", "))
+}
+
+pub(super) fn job(queue: &QueueName, id: &JobId, description: Option<&str>) -> String {
+    match description {
+        Some(description) => format!("{queue}: {description} ({id})"),
+        None => format!("{queue}: {id}"),
+    }
+}
+
+pub(super) fn job_ok(queue: &QueueName, id: &JobId) -> String {
+    format!("{queue}: Job OK ({id})")
+}
+
+pub(super) fn stopped(job: &JobId) -> String {
+    format!("job {job} stopped by user, moving job to FailedJobRegistry")
+}
+
+/// How long the result of a job is kept; -1 is for ever.
+pub(super) fn lifespan(result_ttl: i64) -> String {
+    match result_ttl {
+        0 => "result discarded immediately".to_owned(),
+        seconds if 0 < seconds => format!("result is kept for {seconds} seconds"),
+        _ => "result will never expire, clean up result key manually".to_owned(),
+    }
+}
+
+/// The first line about a failure; the traceback of an exception follows it.
+pub(super) fn failed(job: &JobId, failure: &Failure) -> (Level, String) {
+    match &failure.raised_in {
+        Some(func) => {
+            (Level::Error, format!("job {job}: exception raised while executing ({func})"))
+        }
+        None => (Level::Warning, format!("job {job} failed ({})", failure.summary)),
+    }
+}
+
+fn failure_line(worker: &WorkerName, job: &JobId, failure: &Failure) -> (Level, String) {
+    let (level, mut text) = failed(job, failure);
+    if failure.raised_in.is_some() {
+        text.push('\n');
+        text.push_str(failure.traceback.trim_end());
+    }
+    (level, format!("Worker {worker}: {text}"))
+}
+
+/// As Python prints a `timedelta`.
+fn clock(took: Duration) -> String {
+    let seconds = took.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{hours}:{minutes:02}:{seconds:02}.{:06}", took.subsec_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_ended_well_is_told_in_three_lines() {
+        let event = Event::JobEnded {
+            worker: WorkerName::new("w1"),
+            job: JobId::new("j"),
+            queue: QueueName::new("default"),
+            description: "tasks.ok(3)".to_owned(),
+            how: JobEnd::Finished,
+            took: Duration::from_micros(1_272),
+            result_ttl: 500,
+        };
+        let texts: Vec<_> =
+            lines(&event, true).unwrap().into_iter().map(|(_, text)| text).collect();
+        assert_eq!(
+            texts,
+            [
+                "Successfully completed tasks.ok(3) job in 0:00:00.001272s on worker w1",
+                "Worker w1: default: Job OK (j)",
+                "Worker w1: job j result is kept for 500 seconds",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_failure_carries_its_traceback() {
+        let failure = Failure {
+            summary: "ValueError: boom".to_owned(),
+            place: None,
+            traceback: "Traceback ...\nValueError: boom\n".to_owned(),
+            raised_in: Some("tasks.boom".to_owned()),
+        };
+        let line = failure_line(&WorkerName::new("w1"), &JobId::new("j"), &failure);
+        let text = "Worker w1: job j: exception raised while executing (tasks.boom)\n\
+                    Traceback ...\nValueError: boom";
+        assert_eq!(line, (Level::Error, text.to_owned()));
+    }
+}
