@@ -3,6 +3,7 @@
 //! Each is one script, one atomic step. `start` and `finish` are idempotent by execution id,
 //! so that a caller whose answer was lost sends the same request again.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -22,7 +23,8 @@ use crate::scripts::script;
 use crate::timestamp::Timestamp;
 use crate::worker::{WORKER_KEY_MARGIN, WorkerBirth, WorkerState};
 
-static RUN: LazyLock<Script> = LazyLock::new(|| script!("dependents", "start", "finish", "run"));
+static RUN: LazyLock<Script> =
+    LazyLock::new(|| script!("limiter", "dependents", "start", "finish", "run"));
 static BEGIN: LazyLock<Script> = LazyLock::new(|| script!("begin"));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| script!("release"));
 
@@ -88,6 +90,12 @@ impl Started {
     pub fn result_ttl(&self) -> Option<i64> {
         self.hash.text("result_ttl")?.parse().ok()
     }
+
+    /// The key of its rate limit, if it has one.
+    pub fn rate_limit_key(&self) -> Option<String> {
+        let key = self.hash.text("rate_limit_key").filter(|key| !key.is_empty());
+        key.map(Cow::into_owned)
+    }
 }
 
 /// The end of an execution.
@@ -109,6 +117,8 @@ pub struct Finish {
     pub ending: Ending,
     /// How long results are kept of jobs that do not say, in seconds; -1 is for ever.
     pub default_result_ttl: i64,
+    /// Key of the job's rate limit, whose slot it holds. From its start: the job may be gone by now.
+    pub rate_limit_key: Option<String>,
     /// Serialized meta, written only when the job is put back.
     pub meta: Option<Vec<u8>>,
 }
@@ -305,10 +315,11 @@ impl Client {
             },
             "started": finish.started_at.text(),
             "started_float": finish.started_at.float(),
-            "ended": finish.ended_at.text(),
-            "ended_float": finish.ended_at.float(),
+            "now": finish.ended_at.text(),
+            "now_float": finish.ended_at.float(),
             "now_seconds": finish.ended_at.seconds(),
             "working_time": Timestamp::from_micros(working).float(),
+            "rate_limit_key": finish.rate_limit_key.as_deref().unwrap_or_default(),
             "default_result_ttl": finish.default_result_ttl.clamp(-1, TTL_MAX),
         })
         .to_string()

@@ -166,9 +166,6 @@ fn refuse_unsupported(hash: &JobHash) -> Result<(), JobRefusal> {
     if hash.integer("repeats_left")?.is_some_and(|left| 0 < left) {
         return unsupported("Repeat");
     }
-    if hash.get("rate_limit_key").is_some_and(|key| !key.is_empty()) {
-        return unsupported("rate limits");
-    }
     if hash.text("webhooks").is_some_and(|list| !matches!(list.trim(), "" | "[]")) {
         return unsupported("webhooks");
     }
@@ -217,14 +214,13 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_and_what_is_empty_is_not() {
-        for (field, value) in [("repeats_left", "2"), ("rate_limit_key", "k"), ("webhooks", "[{}]")]
-        {
+        for (field, value) in [("repeats_left", "2"), ("webhooks", "[{}]")] {
             assert!(
                 matches!(parse(&[(field, value)]), Err(JobRefusal::Unsupported { .. })),
                 "{field}"
             );
         }
-        for (field, value) in [("repeats_left", "0"), ("rate_limit_key", ""), ("webhooks", "[]")] {
+        for (field, value) in [("repeats_left", "0"), ("webhooks", "[]")] {
             assert!(parse(&[(field, value)]).is_ok(), "{field}");
         }
     }

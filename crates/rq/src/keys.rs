@@ -30,6 +30,11 @@ impl Keys {
         format!("{}:worker:{worker}", self.prefix)
     }
 
+    /// The keys of rate limits.
+    pub fn rate_limits(&self) -> String {
+        format!("{}:rl-keys", self.prefix)
+    }
+
     /// Exists while workers are suspended.
     pub fn suspended(&self) -> String {
         format!("{}:suspended", self.prefix)

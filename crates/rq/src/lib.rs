@@ -21,6 +21,8 @@
 //! | `rq:worker:w`, `rq:worker:w:executions` | hash, set | a worker and what it runs |
 //! | `rq:workers`, `rq:workers:q` | set | keys of workers |
 //! | `rq:group:g` | set | ids of the jobs of a group |
+//! | `rq:rl-keys`, `rq:rl:k` | set, hash | keys of rate limits; how many jobs one allows |
+//! | `rq:rl:k:allowed`, `rq:rl:k:rate_limited` | sorted set | jobs that hold a slot of it, jobs that wait for one |
 //! | `rq:suspended` | string | exists while workers are suspended |
 //!
 //! freshq adds fields to the worker's hash: `freshq_execution`, `freshq_job`, `freshq_queue` and
@@ -43,6 +45,7 @@ mod error;
 mod execution;
 mod job;
 mod keys;
+mod limits;
 mod names;
 mod scripts;
 mod timestamp;

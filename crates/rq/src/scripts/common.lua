@@ -69,6 +69,14 @@ local function expire_waiting(P, id)
   if ttl and 0 < ttl then expire_job(P, id, ttl) end
 end
 
+-- '1' if a job that is put on its queue by itself goes to the head, as in RQ: by its own wish, or, once
+-- it has run, by that of its retry.
+local function front_of(P, id)
+  local job = call('HMGET', job_key(P, id), 'enqueue_at_front', 'enqueue_at_front_on_retry', 'ended_at')
+  if job[2] == '1' and job[3] and job[3] ~= '' then return '1' end
+  return job[1]
+end
+
 -- Puts a job on a queue; `front` is '1' for the head.
 local function push(P, queue, id, front, now)
   local job = job_key(P, id)

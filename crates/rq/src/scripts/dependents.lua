@@ -8,11 +8,6 @@ local function is_met(status, allow_failure)
   return not status or status == 'finished' or (status == 'failed' and allow_failure)
 end
 
--- A rate-limited job has to pass its limiter first.
-local function is_limited(job)
-  return (call('HGET', job, 'rate_limit_key') or '') ~= ''
-end
-
 local function is_ready(f, outcome, id)
   local P, dependent = f.prefix, job_key(f.prefix, id)
   local status = field(dependent, 'status')
@@ -31,16 +26,16 @@ local function is_ready(f, outcome, id)
 end
 
 local function release_dependent(f, id, count)
-  local P, dependent = f.prefix, job_key(f.prefix, id)
+  local P = f.prefix
   local queue = origin_of(P, id, f.queue)
   local ready = registry_key(P, 'ready', queue)
   remove_from_registry(P, 'deferred', queue, id)
-  if (is_limited(dependent) or RELEASED_MAX < count) and fits(ready, 'zset') then
-    call('HSET', dependent, 'status', 'ready_to_enqueue')
+  if RELEASED_MAX < count and fits(ready, 'zset') then
+    call('HSET', job_key(P, id), 'status', 'ready_to_enqueue')
     call('ZADD', ready, f.now_seconds, id)
     return
   end
-  push(P, queue, id, call('HGET', dependent, 'enqueue_at_front'), f.ended)
+  enqueue(f, queue, id, front_of(P, id))
 end
 
 local function release_dependents(f, outcome)
@@ -58,18 +53,15 @@ end
 
 -- Puts dependents that are ready on their queue: those that were too many for one step, and those that
 -- a worker of RQ left between its two steps. Returns whether there were any.
-local function enqueue_ready(P, queue, now)
+local function enqueue_ready(s, queue)
+  local P = s.prefix
   local ready = registry_key(P, 'ready', queue)
   if type_of(ready) ~= 'zset' then return false end
   local any = false
   for _, id in ipairs(call('ZRANGE', ready, 0, RELEASED_MAX - 1)) do
-    local job = job_key(P, id)
-    local status = field(job, 'status')
-    if status ~= 'ready_to_enqueue' then
-      call('ZREM', ready, id)
-    elseif not is_limited(job) then
-      call('ZREM', ready, id)
-      push(P, queue, id, call('HGET', job, 'enqueue_at_front'), now)
+    call('ZREM', ready, id)
+    if field(job_key(P, id), 'status') == 'ready_to_enqueue' then
+      enqueue(s, queue, id, front_of(P, id))
       any = true
     end
   end

@@ -32,7 +32,7 @@ local function add_result(f, kind, name, data)
   end
   if f.kind ~= 'stopped' then
     table.insert(fields, 'execution_ended_at')
-    table.insert(fields, f.ended_float)
+    table.insert(fields, f.now_float)
   end
   call('XADD', results, 'MAXLEN', '~', RESULTS_MAX, '*', unpack(fields))
   return results
@@ -40,9 +40,9 @@ end
 
 local function write_times(f, status)
   -- As in RQ, a job that was stopped never ended.
-  local ended = f.kind == 'stopped' and '' or f.ended
+  local ended = f.kind == 'stopped' and '' or f.now
   call('HSET', job_key(f.prefix, f.job), 'status', status, 'started_at', f.started, 'ended_at', ended,
-    'last_heartbeat', f.ended, 'worker_name', f.worker)
+    'last_heartbeat', f.now, 'worker_name', f.worker)
 end
 
 local function delete_job(f)
@@ -102,7 +102,7 @@ local function retry(f, left, meta)
     call('ZADD', registry_key(P, 'scheduled', f.queue), f.now_seconds + interval, id)
     return {'scheduled', left - 1, f.now_seconds + interval}
   end
-  push(P, f.queue, id, call('HGET', job, 'enqueue_at_front_on_retry'), f.ended)
+  push(P, f.queue, id, call('HGET', job, 'enqueue_at_front_on_retry'), f.now)
   return {'retried', left - 1}
 end
 
@@ -136,7 +136,7 @@ end
 local function note_end(f)
   local worker = worker_key(f.prefix, f.worker)
   make_fit(worker, 'hash')
-  call('HSET', worker, 'freshq_finished', f.execution, 'state', 'idle', 'last_heartbeat', f.ended)
+  call('HSET', worker, 'freshq_finished', f.execution, 'state', 'idle', 'last_heartbeat', f.now)
   -- A record that had expired must not come back for ever; the next heartbeat completes it.
   if call('TTL', worker) < RECORD_LIFE then call('EXPIRE', worker, RECORD_LIFE) end
   clear_execution(f)
@@ -155,6 +155,13 @@ local function broken_registry(f)
   if not fits(scheduled, 'zset') then return scheduled end
 end
 
+-- Writes how the job ended, or puts it back; returns what became of it.
+local function end_job(f, value, trace, meta)
+  if f.kind == 'finished' then return succeed(f, value) end
+  if f.kind == 'stopped' then return fail(f, 'stopped', trace) end
+  return retry_or_fail(f, trace, meta)
+end
+
 local function finish(f, value, trace, meta)
   local P, job = f.prefix, job_key(f.prefix, f.job)
   if finished_before(f) then return {'already'} end
@@ -168,10 +175,13 @@ local function finish(f, value, trace, meta)
   f.began_float = field(execution_key(P, f.job, f.execution), 'created_at') or f.started_float
   local runs = call('ZSCORE', registry_key(P, 'wip', f.origin), f.job .. ':' .. f.execution)
   note_end(f)
-  if not field(job, 'data') then return {'gone'} end
-  if f.kind == 'finished' then return succeed(f, value) end
   -- It was put back already: by this end, sent before the worker's record expired, or as abandoned.
-  if not runs and (status == 'queued' or status == 'scheduled') then return {'already'} end
-  if f.kind == 'stopped' then return fail(f, 'stopped', trace) end
-  return retry_or_fail(f, trace, meta)
+  if f.kind ~= 'finished' and not runs and (status == 'queued' or status == 'scheduled') then
+    return {'already'}
+  end
+  local ended = field(job, 'data') and end_job(f, value, trace, meta) or {'gone'}
+  -- A job that is on its queue again keeps its slot.
+  local limit = f.rate_limit_key
+  if limit ~= '' and field(job, 'status') ~= 'queued' then free_slot(f, limit, f.job) end
+  return ended
 end

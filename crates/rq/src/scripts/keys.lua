@@ -15,3 +15,7 @@ local function workers_key(P) return P .. ':workers' end
 local function queue_workers_key(P, queue) return P .. ':workers:' .. queue end
 local function suspended_key(P) return P .. ':suspended' end
 local function registry_key(P, registry, queue) return P .. ':' .. registry .. ':' .. queue end
+local function limits_key(P) return P .. ':rl-keys' end
+local function limit_key(P, key) return P .. ':rl:' .. key end
+local function limit_slots_key(P, key) return P .. ':rl:' .. key .. ':allowed' end
+local function limit_waiting_key(P, key) return P .. ':rl:' .. key .. ':rate_limited' end

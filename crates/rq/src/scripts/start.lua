@@ -112,7 +112,7 @@ local function start(s)
   if found then return found end
   local any = false
   for _, queue in ipairs(s.queues) do
-    if fits(queue_key(P, queue), 'list') and enqueue_ready(P, queue, s.now) then any = true end
+    if fits(queue_key(P, queue), 'list') and enqueue_ready(s, queue) then any = true end
   end
   if any then
     found = find(s)

@@ -313,6 +313,7 @@ pub(crate) fn ended(started: &Started, ending: Ending) -> Finish {
         ended_at: Timestamp::from_micros(at(13).micros() + 500_000),
         ending,
         default_result_ttl: 500,
+        rate_limit_key: started.rate_limit_key(),
         meta: None,
     }
 }

@@ -154,21 +154,6 @@ async fn a_dependent_goes_where_it_wants() {
 }
 
 #[tokio::test]
-async fn a_rate_limited_dependent_waits_for_its_limiter() {
-    let world = World::new().await;
-    let parent = world.run("parent", "").await;
-    world.defer("child", &["parent"], "rate_limit_key api").await;
-    world.finish(&success(&parent)).await;
-    assert!(world.queue("q").await.is_empty());
-    assert!(world.is_in("ready", "child").await);
-    assert!(!world.is_in("deferred", "child").await);
-    assert_eq!(world.status("child").await.as_deref(), Some("ready_to_enqueue"));
-    // It is not ours to take from there.
-    assert!(matches!(world.start(&request("e", &["q"])).await, StartReply::Empty));
-    assert!(world.is_in("ready", "child").await);
-}
-
-#[tokio::test]
 async fn a_crowd_is_freed_in_batches_and_nobody_is_lost() {
     let world = World::new().await;
     let parent = world.run("parent", "").await;

@@ -10,6 +10,7 @@ mod common;
 mod connect;
 mod dependents;
 mod finish;
+mod limiter;
 mod outage;
 mod release;
 mod retry;

@@ -424,6 +424,7 @@ impl Slot {
             ended_at,
             ending,
             default_result_ttl: self.shared.settings.result_ttl,
+            rate_limit_key: job.rate_limit_key(),
             meta,
         };
         let orders = *self.shared.orders.borrow();
