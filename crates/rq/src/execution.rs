@@ -12,13 +12,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use redis::{ErrorKind, RedisError, Script, Value};
+use redis::{Script, Value};
 use serde_json::json;
 
 use crate::client::Client;
 use crate::error::Error;
 use crate::job::JobHash;
 use crate::names::{ExecutionId, JobId, QueueName, WorkerName};
+use crate::reply::{bytes, hash, integer, list, unexpected};
 use crate::scripts::script;
 use crate::timestamp::Timestamp;
 use crate::worker::{WORKER_KEY_MARGIN, WorkerBirth, WorkerState};
@@ -342,33 +343,6 @@ fn pair(reply: Value) -> Result<(Value, Value), Error> {
     }
 }
 
-fn unexpected() -> Error {
-    RedisError::from((ErrorKind::UnexpectedReturnType, "a script answered what it never does"))
-        .into()
-}
-
-fn list(reply: Value) -> Result<std::vec::IntoIter<Value>, Error> {
-    match reply {
-        Value::Array(items) => Ok(items.into_iter()),
-        _ => Err(unexpected()),
-    }
-}
-
-fn bytes(value: Option<Value>) -> Result<Vec<u8>, Error> {
-    match value {
-        Some(Value::BulkString(bytes)) => Ok(bytes),
-        Some(Value::SimpleString(text)) => Ok(text.into_bytes()),
-        _ => Err(unexpected()),
-    }
-}
-
-fn integer(value: Option<&Value>) -> Result<i64, Error> {
-    match value {
-        Some(Value::Int(number)) => Ok(*number),
-        _ => Err(unexpected()),
-    }
-}
-
 fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error> {
     let mut items = list(reply)?;
     match bytes(items.next())?.as_slice() {
@@ -378,18 +352,14 @@ fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error
             let queue = QueueName::new(String::from_utf8_lossy(&bytes(items.next())?));
             let job = JobId::new(bytes(items.next())?);
             let ttl = integer(items.next().as_ref())?;
-            let mut fields = Vec::new();
-            let mut flat = list(items.next().ok_or_else(unexpected)?)?;
-            while let Some(name) = flat.next() {
-                fields.push((bytes(Some(name))?, bytes(flat.next())?));
-            }
+            let hash = hash(items.next())?;
             Ok(StartReply::Job(Box::new(Started {
                 job,
                 worker: request.worker.clone(),
                 queue,
                 execution: request.execution.clone(),
                 started_at: request.now,
-                hash: JobHash::new(fields),
+                hash,
                 ttl_left: u64::try_from(ttl).ok().map(Duration::from_millis),
                 worker_life: request.worker_ttl + WORKER_KEY_MARGIN,
             })))

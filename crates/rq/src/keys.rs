@@ -35,6 +35,11 @@ impl Keys {
         format!("{}:rl-keys", self.prefix)
     }
 
+    /// The lock under which one scheduler moves the jobs of a queue.
+    pub fn scheduler_lock(&self, queue: &QueueName) -> String {
+        format!("{}:scheduler-lock:{queue}", self.prefix)
+    }
+
     /// Exists while workers are suspended.
     pub fn suspended(&self) -> String {
         format!("{}:suspended", self.prefix)

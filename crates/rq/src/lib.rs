@@ -24,6 +24,7 @@
 //! | `rq:rl-keys`, `rq:rl:k` | set, hash | keys of rate limits; how many jobs one allows |
 //! | `rq:rl:k:allowed`, `rq:rl:k:rate_limited` | sorted set | jobs that hold a slot of it, jobs that wait for one |
 //! | `rq:suspended` | string | exists while workers are suspended |
+//! | `rq:scheduler-lock:q`, `rq:scheduler:s` | string, hash | who moves scheduled jobs to `q` |
 //!
 //! freshq adds fields to the worker's hash: `freshq_execution`, `freshq_job`, `freshq_queue` and
 //! `freshq_undo` while it holds a job, `freshq_finished` with the last execution it ended.
@@ -47,6 +48,8 @@ mod job;
 mod keys;
 mod limits;
 mod names;
+mod reply;
+mod scheduler;
 mod scripts;
 mod timestamp;
 mod url;
@@ -61,5 +64,6 @@ pub use execution::{
 pub use job::{DEFAULT_TIMEOUT, Job, JobHash, JobRefusal, JobTimeout};
 pub use keys::Keys;
 pub use names::{ExecutionId, JobId, QueueName, WorkerName};
+pub use scheduler::{Held, LOCK_LIFE, Lock, MOVED_MAX, SchedulerBirth};
 pub use timestamp::Timestamp;
 pub use worker::{WORKER_KEY_MARGIN, WorkerBirth, WorkerState};

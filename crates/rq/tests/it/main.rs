@@ -14,6 +14,7 @@ mod limiter;
 mod outage;
 mod release;
 mod retry;
+mod scheduler;
 mod start;
 mod stopped;
 mod worker;
