@@ -115,8 +115,14 @@ impl Columns {
         let Event::JobEnded { job, queue, how, took, result_ttl, .. } = event else { return None };
         Some(match how {
             JobEnd::Finished => {
-                let (ok, kept) = (rq_words::job_ok(queue, job), rq_words::lifespan(*result_ttl));
-                info(Colour::Green, "done", format!("{ok}  {}; {kept}", millis(*took)))
+                let ok = rq_words::job_ok(queue, job);
+                // Said only where it is not what everybody expects.
+                let kept = if 0 < *result_ttl {
+                    String::new()
+                } else {
+                    format!("; {}", rq_words::lifespan(*result_ttl))
+                };
+                info(Colour::Green, "done", format!("{ok}  {}{kept}", millis(*took)))
             }
             JobEnd::Failed(failure) => self.job_failed("failed", job, failure, ""),
             JobEnd::Retried { failure, left } => {
@@ -209,8 +215,8 @@ fn serving_record(serving: &Serving) -> Record {
     };
     let old = match serving.draining {
         0 => String::new(),
-        1 => "; 1 job ends on older code".to_owned(),
-        count => format!("; {count} jobs end on older code"),
+        1 => "; 1 job ends on an older one".to_owned(),
+        count => format!("; {count} jobs end on older ones"),
     };
     let colour = if by_save { Colour::Green } else { Colour::Dim };
     info(colour, "serving", format!("generation {generation} {what}; {code}{old}"))

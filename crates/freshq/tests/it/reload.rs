@@ -73,7 +73,7 @@ fn a_running_job_ends_on_the_code_it_began_with() {
     worker.wait_for_times("  job ", 2);
     context.replace("app/version.py", "VERSION = 'v1'\n");
     assert_eq!(context.eval("run('app.tasks.version')"), json!(["finished", "v1"]));
-    worker.wait_for("1 job ends on older code");
+    worker.wait_for("1 job ends on an older one");
     fs_err::write(gate, "").unwrap();
     assert_eq!(context.eval(&format!("end({old})")), json!(["finished", "v0"]));
     worker.stop();

@@ -26,6 +26,9 @@ const LOOK_AGAIN_MS: u64 = 5;
 const QUIET_MS: u64 = 60;
 /// However much it says, the scene goes on.
 const HEAR_OUT_MS_MAX: u64 = 600;
+/// Length of a job's id, and of the part that is shown.
+const ID_WIDTH: usize = 36;
+const SHORT_ID_WIDTH: usize = 8;
 /// The time of day and two spaces, at the beginning of its lines.
 const TIME_WIDTH: usize = 10;
 /// Its last lines, for the message when it ends unasked.
@@ -183,7 +186,20 @@ fn shorter(line: &str, folder: &Path) -> String {
     if let Some(home) = env_vars::text(env_vars::HOME).filter(|home| 1 < home.len()) {
         line = line.replace(&format!("{home}/"), "~/");
     }
-    line
+    with_short_ids(&line)
+}
+
+/// Ids of jobs are long; their beginning tells these few apart.
+fn with_short_ids(line: &str) -> String {
+    let parts = line.split('(').enumerate().map(|(index, part)| {
+        let id = part.split_once(')').filter(|(id, _)| {
+            index != 0
+                && id.len() == ID_WIDTH
+                && id.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
+        });
+        id.map_or(part.to_owned(), |(id, rest)| format!("{}){rest}", &id[..SHORT_ID_WIDTH]))
+    });
+    parts.collect::<Vec<_>>().join("(")
 }
 
 #[cfg(test)]
@@ -198,6 +214,10 @@ mod tests {
         check("                       File \"/x/app/tasks.py\"", "             File \"tasks.py\"");
         check("freshq 0.1.0", "freshq 0.1.0");
         check("short", "short");
+        check(
+            "12:34:56  done       q: Job OK (54eef9d4-54d6-4a56-a49e-42dee59bddd8)  1 ms",
+            "done       q: Job OK (54eef9d4)  1 ms",
+        );
         check("ééééééééé", "ééééééééé");
     }
 }
