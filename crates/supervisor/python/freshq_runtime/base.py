@@ -66,7 +66,7 @@ def _prepare(settings):
 def _import_libraries(settings):
     from rq.version import VERSION
 
-    from . import horse
+    from . import errand, horse  # noqa: F401  errands are run by horses, which are to find it here
 
     horse.rehearse(settings)
     begun = time.monotonic_ns()

@@ -1,4 +1,4 @@
-"""A horse: runs one job and answers one outcome.
+"""A horse: runs one job and answers one outcome, or runs one errand.
 
 Order of things as in `rq.worker`: the success callback runs before the outcome
 is known to anyone, and if it raises the job has failed; the failure callback
@@ -158,7 +158,12 @@ def main(sock, line, tools):
 
 def _attend(link, tools, job):
     order, body = link.receive()
-    answer, parts = _run(order, body, tools, job)
+    if order["kind"] == "run":
+        answer, parts = _run(order, body, tools, job)
+    else:
+        from . import errand
+
+        answer, parts = errand.run(order, body, job), []
     _flush()
     link.send(answer, b"".join(parts))
 
@@ -176,9 +181,9 @@ def _run(order, body, tools, job):
     os.environ["RQ_JOB_ID"] = order["job"]
     begun = time.time()
     loaded = len(tools.user.entries)
-    job._id = order["job"]
     try:
-        _restore(job, order, body)
+        restore(job, order, body)
+        _note_start(job, order)
         value = _perform(job)
         if isinstance(value, Retry):
             raise RuntimeError("freshq does not support a returned Retry yet; the job was run, but not again")
@@ -191,7 +196,9 @@ def _run(order, body, tools, job):
     return answer, parts
 
 
-def _restore(job, order, body):
+def restore(job, order, body):
+    """Make the job what its fields say."""
+    job._id = order["job"]
     fields, offset = {}, 0
     for name, length in order["fields"]:
         fields[name.encode()] = body[offset : offset + length]
@@ -202,6 +209,9 @@ def _restore(job, order, body):
     for name, date in dates.items():
         if date is not None:
             setattr(job, name, date)
+
+
+def _note_start(job, order):
     now = datetime.now(timezone.utc)
     job.worker_name = order["worker"]
     job.last_heartbeat = job.started_at = now

@@ -160,15 +160,50 @@ pub struct Broken {
     pub files: BTreeMap<PathBuf, String>,
 }
 
-/// To a horse: run this job. The body holds the field values, one after the other.
+/// To a horse: the one thing it is for.
 #[derive(Debug, Serialize)]
-pub struct RunJob<'a> {
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ToHorse<'a> {
+    /// Run this job; the answer is a [`JobAnswer`].
+    Run(JobFields<'a>),
+    /// Run an errand for this job; the answer is an [`ErrandAnswer`].
+    Errand {
+        /// What is to be done.
+        #[serde(flatten)]
+        purpose: &'a Purpose,
+        /// The job.
+        #[serde(flatten)]
+        job: JobFields<'a>,
+    },
+}
+
+/// A job on its way to a horse. The body holds the field values, one after the other.
+#[derive(Debug, Serialize)]
+pub struct JobFields<'a> {
     /// Job id.
     pub job: String,
     /// Name of the worker that runs it.
     pub worker: &'a str,
     /// Field names of the job hash, and the length of each value in the body.
     pub fields: Vec<(String, usize)>,
+}
+
+/// What an errand is for; `python/freshq_runtime/errand.py` has a function for each.
+#[derive(Debug, Serialize)]
+#[serde(tag = "purpose", rename_all = "snake_case")]
+pub enum Purpose {
+    /// Call the stopped callback of a job whose horse was killed.
+    Stopped {
+        /// When the job began, in microseconds of wall time.
+        started_us: i64,
+    },
+}
+
+/// From a horse that ran an errand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct ErrandAnswer {
+    /// What went wrong: a traceback for each thing that raised.
+    pub problems: Vec<String>,
 }
 
 /// From a horse: how its job ended. The body holds value, then meta.

@@ -1,9 +1,11 @@
 //! A horse, as the slot that runs a job on it sees it.
 
+use rq::{JobHash, JobId, Started, WorkerName};
 use tokio::sync::oneshot;
 
+use super::errand::Errand;
 use crate::forkserver::link::{Link, LinkError};
-use crate::forkserver::messages::{JobAnswer, RunJob};
+use crate::forkserver::messages::{JobAnswer, JobFields, ToHorse};
 use crate::forkserver::reaper::Presence;
 use crate::reload::machine::GenerationId;
 
@@ -35,16 +37,26 @@ pub struct Answer {
 
 impl Horse {
     /// Tells it to run a job.
-    pub async fn run(&mut self, job: &rq::Started, worker: &str) -> Result<(), LinkError> {
-        let mut body = Vec::new();
-        let mut fields = Vec::new();
-        for (name, value) in job.hash.iter() {
-            fields.push((String::from_utf8_lossy(name).into_owned(), value.len()));
-            body.extend_from_slice(value);
-        }
-        let order = RunJob { job: job.job.to_string(), worker, fields };
-        self.link.send(&order, &body, &[]).await
+    pub async fn run(&mut self, job: &Started, worker: &WorkerName) -> Result<(), LinkError> {
+        let (fields, body) = job_fields(&job.job, &job.hash, worker);
+        self.link.send(&ToHorse::Run(fields), &body, &[]).await
     }
+
+    /// Tells it to run an errand.
+    pub async fn run_errand(&mut self, errand: &Errand<'_>) -> Result<(), LinkError> {
+        let (job, body) = job_fields(errand.job, errand.hash, errand.worker);
+        self.link.send(&ToHorse::Errand { purpose: errand.purpose, job }, &body, &[]).await
+    }
+}
+
+fn job_fields<'a>(job: &JobId, hash: &JobHash, worker: &'a WorkerName) -> (JobFields<'a>, Vec<u8>) {
+    let mut body = Vec::new();
+    let mut fields = Vec::new();
+    for (name, value) in hash.iter() {
+        fields.push((String::from_utf8_lossy(name).into_owned(), value.len()));
+        body.extend_from_slice(value);
+    }
+    (JobFields { job: job.to_string(), worker: worker.as_str(), fields }, body)
 }
 
 /// Waits for the answer of a horse. Safe to cancel.

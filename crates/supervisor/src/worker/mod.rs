@@ -8,6 +8,7 @@
 //! * A request to Redis that takes a job is never dropped before it is answered.
 //! * A job that was taken is finished, or released, whatever comes in between.
 
+pub mod errand;
 pub mod horse;
 pub mod machine;
 pub mod outcome;
@@ -299,7 +300,7 @@ impl Slot {
     /// Runs the job to its end. None: the horse was dead before it could be given the job.
     async fn run_on(&mut self, mut horse: Horse, job: &Started, parsed: &Job) -> Option<Outcome> {
         let began = clock::wall();
-        match horse.run(job, self.birth.name.as_str()).await {
+        match horse.run(job, &self.birth.name).await {
             Ok(()) => {}
             Err(crate::forkserver::link::LinkError::Frame(error)) => {
                 return Some(Outcome::Unsendable(format!("freshq cannot run this job: {error}")));

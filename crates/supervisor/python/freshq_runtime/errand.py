@@ -1,0 +1,41 @@
+"""An errand: user code that runs around a job, in a horse of its own.
+
+It is called for a job that is not running: the answer says what went wrong, and changes
+nothing else. A function here is called with the job and the order that asked for it.
+"""
+
+import traceback
+from datetime import datetime, timezone
+
+from rq.job import JobStatus
+
+from . import horse
+
+try:
+    from rq.callbacks import execute_stopped_callback
+except ImportError:  # rq 2 has it as a method
+
+    def execute_stopped_callback(job, death_penalty):
+        if job.stopped_callback:
+            job.execute_stopped_callback(death_penalty)
+
+
+def run(order, body, job):
+    """Do what the order says; returns the answer."""
+    problems = []
+    try:
+        horse.restore(job, order, body)
+        _PURPOSES[order["purpose"]](job, order)
+    except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt end only the errand
+        problems.append("".join(traceback.format_exception(error)))
+    return {"problems": problems}
+
+
+def _stopped(job, order):
+    job.worker_name = order["worker"]
+    job.started_at = datetime.fromtimestamp(order["started_us"] / 1_000_000, timezone.utc)
+    job._status = JobStatus.STARTED
+    execute_stopped_callback(job, horse.DeathPenalty)
+
+
+_PURPOSES = {"stopped": _stopped}
