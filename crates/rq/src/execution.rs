@@ -211,8 +211,8 @@ impl Client {
                 value.as_ref().map(|value| BASE64.encode(value)).unwrap_or_default(),
                 String::new(),
             ),
-            Ending::Failed { exc_text } => (String::new(), BASE64.encode(deflated(exc_text))),
-            Ending::Stopped => (String::new(), BASE64.encode(deflated(STOPPED_TEXT))),
+            Ending::Failed { exc_text } => (String::new(), packed(exc_text)),
+            Ending::Stopped => (String::new(), packed(STOPPED_TEXT)),
         };
         let args: [&[u8]; 6] = [
             start.as_bytes(),
@@ -327,10 +327,12 @@ impl Client {
     }
 }
 
-fn deflated(text: &str) -> Vec<u8> {
+/// The text of a failure, as results hold it.
+pub(crate) fn packed(text: &str) -> String {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     // Writing into memory does not fail.
-    encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).unwrap_or_default()
+    let deflated = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish());
+    BASE64.encode(deflated.unwrap_or_default())
 }
 
 fn pair(reply: Value) -> Result<(Value, Value), Error> {
@@ -368,7 +370,7 @@ fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error
     }
 }
 
-fn finished(reply: Value) -> Result<Finished, Error> {
+pub(crate) fn finished(reply: Value) -> Result<Finished, Error> {
     let mut items = list(reply)?;
     match bytes(items.next())?.as_slice() {
         b"finished" => Ok(Finished::Finished),

@@ -35,6 +35,46 @@ impl Keys {
         format!("{}:rl-keys", self.prefix)
     }
 
+    /// What a registry (`wip`, `finished`, ...) lists of a queue.
+    pub fn registry(&self, registry: &str, queue: &QueueName) -> String {
+        format!("{}:{registry}:{queue}", self.prefix)
+    }
+
+    /// The keys of all workers.
+    pub fn workers(&self) -> String {
+        format!("{}:workers", self.prefix)
+    }
+
+    /// The keys of the workers of a queue.
+    pub fn queue_workers(&self, queue: &QueueName) -> String {
+        format!("{}:workers:{queue}", self.prefix)
+    }
+
+    /// The names of all groups.
+    pub fn groups(&self) -> String {
+        format!("{}:groups", self.prefix)
+    }
+
+    /// What the key of a group begins with.
+    pub fn group_prefix(&self) -> String {
+        format!("{}:group:", self.prefix)
+    }
+
+    /// What the key of a job begins with.
+    pub fn job_prefix(&self) -> String {
+        format!("{}:job:", self.prefix)
+    }
+
+    /// The lock under which one worker cleans the registries of a queue.
+    pub fn registries_lock(&self, queue: &QueueName) -> String {
+        format!("{}:clean_registries:{queue}", self.prefix)
+    }
+
+    /// The lock under which one worker cleans the groups.
+    pub fn groups_lock(&self) -> String {
+        format!("{}:clean_groups", self.prefix)
+    }
+
     /// The lock under which one scheduler moves the jobs of a queue.
     pub fn scheduler_lock(&self, queue: &QueueName) -> String {
         format!("{}:scheduler-lock:{queue}", self.prefix)

@@ -23,6 +23,7 @@
 //! | `rq:group:g` | set | ids of the jobs of a group |
 //! | `rq:rl-keys`, `rq:rl:k` | set, hash | keys of rate limits; how many jobs one allows |
 //! | `rq:rl:k:allowed`, `rq:rl:k:rate_limited` | sorted set | jobs that hold a slot of it, jobs that wait for one |
+//! | `rq:clean_registries:q`, `rq:clean_groups` | string | who does maintenance |
 //! | `rq:suspended` | string | exists while workers are suspended |
 //! | `rq:scheduler-lock:q`, `rq:scheduler:s` | string, hash | who moves scheduled jobs to `q` |
 //!
@@ -47,6 +48,7 @@ mod execution;
 mod job;
 mod keys;
 mod limits;
+mod maintenance;
 mod names;
 mod reply;
 mod scheduler;
@@ -63,6 +65,7 @@ pub use execution::{
 };
 pub use job::{DEFAULT_TIMEOUT, Job, JobHash, JobRefusal, JobTimeout};
 pub use keys::Keys;
+pub use maintenance::{Abandoned, Expired, GaveUp};
 pub use names::{ExecutionId, JobId, QueueName, WorkerName};
 pub use scheduler::{Held, LOCK_LIFE, Lock, MOVED_MAX, SchedulerBirth};
 pub use timestamp::Timestamp;

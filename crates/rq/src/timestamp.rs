@@ -1,4 +1,4 @@
-//! RQ's two forms of time.
+//! RQ's forms of time.
 
 use jiff::Timestamp as Instant;
 
@@ -28,6 +28,13 @@ impl Timestamp {
         format!("{}.{:06}", self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000))
     }
 
+    /// As Python shows a time in UTC, for texts that people read.
+    pub fn shown(self) -> String {
+        let instant = Instant::from_microsecond(self.0).unwrap_or_default();
+        let format = if self.0 % 1_000_000 == 0 { "%F %T+00:00" } else { "%F %T.%6f+00:00" };
+        instant.strftime(format).to_string()
+    }
+
     /// Whole seconds, for scores.
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)
@@ -39,14 +46,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_are_rqs() {
+    fn the_forms_are_rqs() {
         let time = Timestamp::from_micros(1_767_323_045_000_006);
         assert_eq!(time.text(), "2026-01-02T03:04:05.000006Z");
         assert_eq!(time.float(), "1767323045.000006");
+        assert_eq!(time.shown(), "2026-01-02 03:04:05.000006+00:00");
         assert_eq!(time.seconds(), 1_767_323_045);
         assert_eq!(
             Timestamp::from_micros(1_767_323_045_000_000).text(),
             "2026-01-02T03:04:05.000000Z"
+        );
+        assert_eq!(
+            Timestamp::from_micros(1_767_323_045_000_000).shown(),
+            "2026-01-02 03:04:05+00:00"
         );
     }
 }

@@ -27,10 +27,12 @@ local function add_result(f, kind, name, data)
     table.insert(fields, name)
     table.insert(fields, data)
   end
-  for _, text in ipairs({'execution_id', f.execution, 'execution_started_at', f.began_float}) do
-    table.insert(fields, text)
+  if f.execution then
+    for _, text in ipairs({'execution_id', f.execution, 'execution_started_at', f.began_float}) do
+      table.insert(fields, text)
+    end
   end
-  if f.kind ~= 'stopped' then
+  if f.execution and f.kind ~= 'stopped' then
     table.insert(fields, 'execution_ended_at')
     table.insert(fields, f.now_float)
   end
@@ -39,6 +41,8 @@ local function add_result(f, kind, name, data)
 end
 
 local function write_times(f, status)
+  -- When a job that maintenance gives up began and ended, nobody knows.
+  if not f.execution then return call('HSET', job_key(f.prefix, f.job), 'status', status) end
   -- As in RQ, a job that was stopped never ended.
   local ended = f.kind == 'stopped' and '' or f.now
   call('HSET', job_key(f.prefix, f.job), 'status', status, 'started_at', f.started, 'ended_at', ended,
@@ -162,6 +166,12 @@ local function end_job(f, value, trace, meta)
   return retry_or_fail(f, trace, meta)
 end
 
+-- A job that is on its queue again keeps its slot.
+local function leave_slot(f)
+  local limit = f.rate_limit_key
+  if limit ~= '' and field(job_key(f.prefix, f.job), 'status') ~= 'queued' then free_slot(f, limit, f.job) end
+end
+
 local function finish(f, value, trace, meta)
   local P, job = f.prefix, job_key(f.prefix, f.job)
   if finished_before(f) then return {'already'} end
@@ -180,8 +190,6 @@ local function finish(f, value, trace, meta)
     return {'already'}
   end
   local ended = field(job, 'data') and end_job(f, value, trace, meta) or {'gone'}
-  -- A job that is on its queue again keeps its slot.
-  local limit = f.rate_limit_key
-  if limit ~= '' and field(job, 'status') ~= 'queued' then free_slot(f, limit, f.job) end
+  leave_slot(f)
   return ended
 end

@@ -7,6 +7,8 @@ local function results_key(P, id) return P .. ':results:' .. id end
 local function execution_key(P, id, execution) return P .. ':execution:' .. id .. ':' .. execution end
 local function executions_key(P, id) return P .. ':executions:' .. id end
 local function queue_key(P, queue) return P .. ':queue:' .. queue end
+local function intermediate_key(P, queue) return queue_key(P, queue) .. ':intermediate' end
+local function first_seen_key(P, queue, id) return intermediate_key(P, queue) .. ':first_seen:' .. id end
 local function queues_key(P) return P .. ':queues' end
 local function group_key(P, group) return P .. ':group:' .. group end
 local function worker_key(P, worker) return P .. ':worker:' .. worker end

@@ -11,6 +11,7 @@ mod connect;
 mod dependents;
 mod finish;
 mod limiter;
+mod maintenance;
 mod outage;
 mod release;
 mod retry;

@@ -1,0 +1,29 @@
+-- Gives up an execution that is still abandoned: its job is retried, or has failed.
+-- ARGV: request (JSON), entry of the started registry, what the job has failed with. Returns what became
+-- of the job; {'already'} if somebody else was faster, or its worker is alive after all.
+
+local f, member, trace = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
+local P = f.prefix
+local wip = registry_key(P, 'wip', f.queue)
+local score = type_of(wip) == 'zset' and tonumber(call('ZSCORE', wip, member))
+if not score or f.now_seconds < score then return {'already'} end
+local id, execution = left_behind(f, wip, member)
+if not id then
+  call('ZREM', wip, member)
+  return {'already'}
+end
+f.job, f.frees_dependents, f.worker = id, true, ''
+f.origin = origin_of(P, id, f.queue)
+local broken = broken_registry(f)
+if broken then
+  return redis.error_reply('WRONGTYPE the registry ' .. broken .. ' is not a sorted set')
+end
+f.rate_limit_key = limit_of(P, id) or ''
+if execution then
+  call('DEL', execution_key(P, id, execution))
+  if fits(executions_key(P, id), 'zset') then call('ZREM', executions_key(P, id), execution) end
+end
+local ended = retry_or_fail(f, trace, '')
+call('ZREM', wip, member)
+leave_slot(f)
+return ended
