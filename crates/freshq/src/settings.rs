@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rq::{QueueName, WorkerName};
+use rq::{FailureLeaves, QueueName, WorkerName};
 use supervisor::Settings;
 use supervisor::forkserver::interpreter::Interpreter;
 use supervisor::reload::machine::OnBroken;
@@ -163,6 +163,11 @@ pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Settings {
         worker_ttl: Duration::from_secs(args.worker_ttl.into()),
         monitoring_interval: Duration::from_secs(args.job_monitoring_interval.into()),
         result_ttl: args.results_ttl,
+        failure_leaves: if args.disable_default_exception_handler {
+            FailureLeaves::Status
+        } else {
+            FailureLeaves::Record
+        },
         maintenance_interval: Duration::from_secs(args.maintenance_interval.into()),
         with_scheduler: args.with_scheduler,
         interpreter: found.interpreter,
@@ -170,8 +175,6 @@ pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Settings {
         path: import_path(args),
         roots: found.roots,
         imports: args.python.import.clone(),
-        hooks: args.python.classes.hooks(),
-        logging: args.log.python(),
         reload: found.reload.then(|| ReloadSettings {
             on_broken,
             include: args.reload.watch_include.clone(),

@@ -3,7 +3,6 @@
 //! Each is one script, one atomic step. `start` and `finish` are idempotent by execution id,
 //! so that a caller whose answer was lost sends the same request again.
 
-use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -25,7 +24,7 @@ use crate::timestamp::Timestamp;
 use crate::worker::{WORKER_KEY_MARGIN, WorkerBirth, WorkerState};
 
 static RUN: LazyLock<Script> =
-    LazyLock::new(|| script!("limiter", "dependents", "start", "finish", "run"));
+    LazyLock::new(|| script!("limiter", "dependents", "start", "ending", "again", "finish", "run"));
 static BEGIN: LazyLock<Script> = LazyLock::new(|| script!("begin"));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| script!("release"));
 
@@ -92,24 +91,18 @@ impl Started {
         self.hash.text("result_ttl")?.parse().ok()
     }
 
-    /// The key of its rate limit, if it has one.
-    pub fn rate_limit_key(&self) -> Option<String> {
-        let key = self.hash.text("rate_limit_key").filter(|key| !key.is_empty());
-        key.map(Cow::into_owned)
+    /// Whether it is to run again after a success.
+    fn repeats(&self) -> bool {
+        let left = self.hash.text("repeats_left");
+        left.and_then(|left| left.parse().ok()).is_some_and(|left: i64| 0 < left)
     }
 }
 
 /// The end of an execution.
 #[derive(Clone, Debug)]
-pub struct Finish {
-    /// The worker that ran it.
-    pub worker: WorkerName,
-    /// The job.
-    pub job: JobId,
-    /// The queue it was taken from.
-    pub queue: QueueName,
-    /// The attempt.
-    pub execution: ExecutionId,
+pub struct Finish<'a> {
+    /// The job that was taken.
+    pub job: &'a Started,
     /// When the job's function was called.
     pub started_at: Timestamp,
     /// When it returned or raised.
@@ -118,8 +111,8 @@ pub struct Finish {
     pub ending: Ending,
     /// How long results are kept of jobs that do not say, in seconds; -1 is for ever.
     pub default_result_ttl: i64,
-    /// Key of the job's rate limit, whose slot it holds. From its start: the job may be gone by now.
-    pub rate_limit_key: Option<String>,
+    /// What a failure for good leaves.
+    pub failure_leaves: FailureLeaves,
     /// Serialized meta, written only when the job is put back.
     pub meta: Option<Vec<u8>>,
 }
@@ -137,8 +130,35 @@ pub enum Ending {
         /// The traceback, or the reason.
         exc_text: String,
     },
+    /// It returned a `Retry`: it asks to run again.
+    Retry(ReturnedRetry),
     /// It was stopped on request: never retried, and nothing that waits for it is freed.
     Stopped,
+}
+
+/// A `Retry` that a job returned.
+#[derive(Clone, Debug)]
+pub struct ReturnedRetry {
+    /// It, serialized.
+    pub value: Vec<u8>,
+    /// How often the job may ask for it.
+    pub max: i64,
+    /// Seconds before each attempt; the last one serves for all that follow.
+    pub intervals: Vec<f64>,
+    /// Whether the job goes to the front of its queue.
+    pub front: bool,
+    /// What is recorded as the failure once it may ask no more; none: that it has asked too often, which
+    /// clients before RQ 2.8 cannot read.
+    pub exceeded_text: Option<String>,
+}
+
+/// What a failure for good leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureLeaves {
+    /// An entry in the failed registry, a result, and times to live.
+    Record,
+    /// The status alone (RQ's `--disable-default-exception-handler`).
+    Status,
 }
 
 /// The answer to a [`Finish`].
@@ -171,6 +191,11 @@ pub enum Finished {
         /// When, in Unix seconds.
         at: i64,
     },
+    /// It has finished, and is on its queue again or will be.
+    Repeated {
+        /// Repeats left.
+        left: i64,
+    },
     /// This execution had been finished before; its answer was lost.
     Already,
     /// The job was deleted while it ran.
@@ -190,7 +215,7 @@ impl Client {
     /// Takes the first job of the first queue that has one.
     pub async fn start(&self, request: &StartRequest) -> Result<StartReply, Error> {
         let start = self.start_json(request);
-        let args: [&[u8]; 6] = [start.as_bytes(), b"", b"", b"", b"", b""];
+        let args: [&[u8]; 7] = [start.as_bytes(), b"", b"", b"", b"", b"", b""];
         let reply = self.run(&RUN, &self.start_keys(request), &args).await?;
         let (_, started) = pair(reply)?;
         start_reply(started, request)
@@ -199,28 +224,25 @@ impl Client {
     /// Ends one execution and, when `next` is given, starts another in the same step.
     pub async fn finish(
         &self,
-        finish: &Finish,
+        finish: &Finish<'_>,
         next: Option<&StartRequest>,
     ) -> Result<FinishReply, Error> {
         let request = self.finish_json(finish);
         let start = next.map(|next| self.start_json(next)).unwrap_or_default();
-        let keys =
-            next.map_or_else(|| vec![self.keys().worker(&finish.worker)], |n| self.start_keys(n));
-        let (value, trace) = match &finish.ending {
-            Ending::Finished { value } => (
-                value.as_ref().map(|value| BASE64.encode(value)).unwrap_or_default(),
-                String::new(),
-            ),
-            Ending::Failed { exc_text } => (String::new(), packed(exc_text)),
-            Ending::Stopped => (String::new(), packed(STOPPED_TEXT)),
-        };
-        let args: [&[u8]; 6] = [
+        let keys = next
+            .map_or_else(|| vec![self.keys().worker(&finish.job.worker)], |n| self.start_keys(n));
+        let value = finish.ending.value().unwrap_or_default();
+        // Only a job that runs again has its value in its hash, too.
+        let repeats = matches!(finish.ending, Ending::Retry(_)) || finish.job.repeats();
+        let (encoded, trace) = (BASE64.encode(value), finish.ending.trace());
+        let args: [&[u8]; 7] = [
             start.as_bytes(),
             request.as_bytes(),
-            value.as_bytes(),
+            finish.job.job.as_bytes(),
+            encoded.as_bytes(),
             trace.as_bytes(),
             finish.meta.as_deref().unwrap_or_default(),
-            finish.job.as_bytes(),
+            if repeats { value } else { b"" },
         ];
         let reply = self.run(&RUN, &keys, &args).await?;
         let (ended, started) = pair(reply)?;
@@ -302,28 +324,69 @@ impl Client {
         .to_string()
     }
 
-    fn finish_json(&self, finish: &Finish) -> String {
+    fn finish_json(&self, finish: &Finish<'_>) -> String {
+        let job = finish.job;
         let working = finish.ended_at.micros().saturating_sub(finish.started_at.micros()).max(0);
         json!({
             "prefix": self.keys().prefix(),
-            "worker": finish.worker.as_str(),
-            "queue": finish.queue.as_str(),
-            "execution": finish.execution.as_str(),
-            "kind": match finish.ending {
-                Ending::Finished { .. } => "finished",
-                Ending::Failed { .. } => "failed",
-                Ending::Stopped => "stopped",
+            "worker": job.worker.as_str(),
+            "worker_life": job.worker_life.as_secs(),
+            "queue": job.queue.as_str(),
+            "execution": job.execution.as_str(),
+            "rate_limit_key": job.hash.text("rate_limit_key").unwrap_or_default(),
+            "kind": finish.ending.kind(),
+            "repeats": job.repeats(),
+            "retry": match &finish.ending {
+                Ending::Retry(retry) => json!({
+                    "max": retry.max,
+                    "intervals": retry.intervals,
+                    "front": retry.front,
+                }),
+                _ => json!(null),
             },
+            "failure_leaves": match finish.failure_leaves {
+                FailureLeaves::Record => "record",
+                FailureLeaves::Status => "status",
+            },
+            "taken_float": job.started_at.float(),
             "started": finish.started_at.text(),
-            "started_float": finish.started_at.float(),
             "now": finish.ended_at.text(),
             "now_float": finish.ended_at.float(),
             "now_seconds": finish.ended_at.seconds(),
             "working_time": Timestamp::from_micros(working).float(),
-            "rate_limit_key": finish.rate_limit_key.as_deref().unwrap_or_default(),
             "default_result_ttl": finish.default_result_ttl.clamp(-1, TTL_MAX),
         })
         .to_string()
+    }
+}
+
+impl Ending {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Finished { .. } => "finished",
+            Self::Failed { .. } => "failed",
+            Self::Retry(_) => "retry",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    fn value(&self) -> Option<&[u8]> {
+        match self {
+            Self::Finished { value } => value.as_deref(),
+            Self::Retry(retry) => Some(&retry.value),
+            Self::Failed { .. } | Self::Stopped => None,
+        }
+    }
+
+    /// Text that is recorded for a failure, as RQ packs it.
+    fn trace(&self) -> String {
+        let text = match self {
+            Self::Failed { exc_text } => Some(exc_text.as_str()),
+            Self::Stopped => Some(STOPPED_TEXT),
+            Self::Retry(retry) => retry.exceeded_text.as_deref(),
+            Self::Finished { .. } => None,
+        };
+        text.map(packed).unwrap_or_default()
     }
 }
 
@@ -378,11 +441,14 @@ pub(crate) fn finished(reply: Value) -> Result<Finished, Error> {
         b"stopped" => Ok(Finished::Stopped),
         b"already" => Ok(Finished::Already),
         b"gone" => Ok(Finished::Gone),
-        b"retried" => Ok(Finished::Retried { left: integer(items.next().as_ref())? }),
-        b"scheduled" => Ok(Finished::RetryScheduled {
-            left: integer(items.next().as_ref())?,
-            at: integer(items.next().as_ref())?,
-        }),
+        b"retried" => {
+            let left = integer(items.next().as_ref())?;
+            Ok(match integer(items.next().as_ref())? {
+                0 => Finished::Retried { left },
+                at => Finished::RetryScheduled { left, at },
+            })
+        }
+        b"repeated" => Ok(Finished::Repeated { left: integer(items.next().as_ref())? }),
         _ => Err(unexpected()),
     }
 }

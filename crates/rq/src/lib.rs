@@ -60,8 +60,8 @@ mod worker;
 pub use client::{Client, Connect, Peek, Server};
 pub use error::{ConnectError, Error, RegisterError};
 pub use execution::{
-    Ending, Finish, FinishReply, Finished, Released, STOPPED_TEXT, StartReply, StartRequest,
-    Started,
+    Ending, FailureLeaves, Finish, FinishReply, Finished, Released, ReturnedRetry, STOPPED_TEXT,
+    StartReply, StartRequest, Started,
 };
 pub use job::{DEFAULT_TIMEOUT, Job, JobHash, JobRefusal, JobTimeout};
 pub use keys::Keys;

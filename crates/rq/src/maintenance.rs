@@ -22,9 +22,9 @@ use crate::timestamp::Timestamp;
 static EXPIRE: LazyLock<Script> = LazyLock::new(|| script!("expire"));
 static EXPIRED: LazyLock<Script> = LazyLock::new(|| script!("abandoned", "expired"));
 static ABANDON: LazyLock<Script> =
-    LazyLock::new(|| script!("limiter", "dependents", "finish", "abandoned", "abandon"));
+    LazyLock::new(|| script!("limiter", "dependents", "ending", "again", "abandoned", "abandon"));
 static STUCK: LazyLock<Script> =
-    LazyLock::new(|| script!("limiter", "dependents", "finish", "stuck"));
+    LazyLock::new(|| script!("limiter", "dependents", "ending", "again", "stuck"));
 static READY: LazyLock<Script> = LazyLock::new(|| script!("limiter", "dependents", "ready"));
 static PRUNE: LazyLock<Script> = LazyLock::new(|| script!("prune"));
 

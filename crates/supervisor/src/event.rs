@@ -182,11 +182,18 @@ pub enum JobEnd {
     Finished,
     /// It failed; the job is in the failed registry.
     Failed(Failure),
-    /// It failed and is to run again.
+    /// It is to run again, because it failed or asked for it.
     Retried {
-        /// What went wrong.
-        failure: Failure,
+        /// What went wrong, if anything did.
+        failure: Option<Failure>,
         /// Retries left after this one.
+        left: i64,
+        /// When it is put on its queue, in Unix seconds; none: it is there.
+        due: Option<i64>,
+    },
+    /// It returned and is to run again.
+    Repeated {
+        /// Repeats left after this one.
         left: i64,
     },
     /// It was stopped on request; the job is in the failed registry.

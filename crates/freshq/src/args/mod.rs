@@ -1,6 +1,5 @@
 //! What the user typed; the doc comment of each field is its help.
 
-mod classes;
 mod logging;
 mod python;
 mod redis;
@@ -9,7 +8,6 @@ mod worker;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-pub(crate) use self::classes::ClassArgs;
 pub(crate) use self::logging::LogArgs;
 pub(crate) use self::python::PythonArgs;
 pub(crate) use self::redis::RedisArgs;

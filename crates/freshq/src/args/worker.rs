@@ -48,6 +48,10 @@ pub(crate) struct WorkerArgs {
     #[arg(short = 's', long)]
     pub(crate) with_scheduler: bool,
 
+    /// A failure leaves only the job's status: no result, no entry in the failed registry
+    #[arg(short, long)]
+    pub(crate) disable_default_exception_handler: bool,
+
     #[command(flatten)]
     pub(crate) redis: RedisArgs,
 

@@ -125,9 +125,16 @@ impl Columns {
                 info(Colour::Green, "done", format!("{ok}  {}{kept}", millis(*took)))
             }
             JobEnd::Failed(failure) => self.job_failed("failed", job, failure, ""),
-            JobEnd::Retried { failure, left } => {
+            JobEnd::Retried { failure: Some(failure), left, .. } => {
                 let rest = format!("; will run again, {left} retries left");
                 self.job_failed("retry", job, failure, &rest)
+            }
+            JobEnd::Retried { failure: None, left, due } => {
+                info(Colour::Yellow, "retry", rq_words::retried(job, *left, *due))
+            }
+            JobEnd::Repeated { left } => {
+                let what = rq_words::repeated(job, *left);
+                info(Colour::Green, "done", format!("{what}  {}", millis(*took)))
             }
             JobEnd::Stopped => {
                 let what = rq_words::stopped(job);

@@ -69,8 +69,7 @@ impl Level {
         }
     }
 
-    /// Python's number for it.
-    pub(crate) fn number(self) -> u32 {
+    fn number(self) -> u32 {
         match self {
             Self::Debug => 10,
             Self::Info => 20,

@@ -32,19 +32,26 @@ pub(super) fn lines(event: &Event, describes_jobs: bool) -> Option<Vec<(Level, S
             let subject =
                 if describes_jobs { format!("{description} job") } else { format!("job {job}") };
             Some(match how {
-                JobEnd::Finished => {
-                    let took = clock(*took);
-                    let done =
-                        format!("Successfully completed {subject} in {took}s on worker {worker}");
-                    let ok = format!("Worker {worker}: {}", job_ok(queue, job));
-                    let kept = format!("Worker {worker}: job {job} {}", lifespan(*result_ttl));
-                    [done, ok, kept].map(|line| (Level::Info, line)).to_vec()
+                JobEnd::Finished | JobEnd::Repeated { .. } => {
+                    let repeated = match how {
+                        JobEnd::Repeated { left } => Some(repeated(job, *left)),
+                        _ => None,
+                    };
+                    let done = format!(
+                        "Successfully completed {subject} in {}s on worker {worker}",
+                        clock(*took)
+                    );
+                    let about = |text: String| format!("Worker {worker}: {text}");
+                    let ok = about(job_ok(queue, job));
+                    let kept = about(format!("job {job} {}", lifespan(*result_ttl)));
+                    let lines = repeated.map(about).into_iter().chain([done, ok, kept]);
+                    lines.map(|line| (Level::Info, line)).collect()
                 }
                 JobEnd::Failed(failure) => vec![failure_line(worker, job, failure)],
-                JobEnd::Retried { failure, left } => vec![
-                    failure_line(worker, job, failure),
-                    (Level::Info, format!("Job {job}: enqueued for retry, {left} remaining")),
-                ],
+                JobEnd::Retried { failure, left, due } => {
+                    let failed = failure.iter().map(|failure| failure_line(worker, job, failure));
+                    failed.chain([(Level::Info, retried(job, *left, *due))]).collect()
+                }
                 JobEnd::Stopped => {
                     vec![(Level::Warning, format!("Worker {worker}: {}", stopped(job)))]
                 }
@@ -80,6 +87,23 @@ pub(super) fn job_ok(queue: &QueueName, id: &JobId) -> String {
 
 pub(super) fn stopped(job: &JobId) -> String {
     format!("job {job} stopped by user, moving job to FailedJobRegistry")
+}
+
+/// `due` in Unix seconds; none: it is on its queue.
+pub(super) fn retried(job: &JobId, left: i64, due: Option<i64>) -> String {
+    match due {
+        None => format!("Job {job}: enqueued for retry, {left} remaining"),
+        Some(due) => {
+            let due = rq::Timestamp::from_micros(due.saturating_mul(1_000_000)).text();
+            let due = due.replace('T', " ").replace(".000000Z", "+00:00");
+            format!("Job {job}: scheduled for retry at {due}, {left} remaining")
+        }
+    }
+}
+
+/// As RQ, which counts the one that is coming.
+pub(super) fn repeated(job: &JobId, left: i64) -> String {
+    format!("job {job} scheduled to repeat ({} left)", left + 1)
 }
 
 /// How long the result of a job is kept; -1 is for ever.

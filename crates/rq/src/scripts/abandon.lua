@@ -12,18 +12,12 @@ if not id then
   call('ZREM', wip, member)
   return {'already'}
 end
-f.job, f.frees_dependents, f.worker = id, true, ''
-f.origin = origin_of(P, id, f.queue)
-local broken = broken_registry(f)
-if broken then
-  return redis.error_reply('WRONGTYPE the registry ' .. broken .. ' is not a sorted set')
-end
-f.rate_limit_key = limit_of(P, id) or ''
+f.job, f.worker = id, ''
+local ended, broken = give_up(f, trace)
+if broken then return broken end
 if execution then
   call('DEL', execution_key(P, id, execution))
-  if fits(executions_key(P, id), 'zset') then call('ZREM', executions_key(P, id), execution) end
+  remove('ZREM', executions_key(P, id), execution)
 end
-local ended = retry_or_fail(f, trace, '')
 call('ZREM', wip, member)
-leave_slot(f)
 return ended

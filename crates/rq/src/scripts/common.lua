@@ -43,10 +43,39 @@ local function integer(text, default)
   return default
 end
 
+-- Whether a command that was sent with `pcall` was refused; and whether because the key has another type.
+local function is_error(reply) return type(reply) == 'table' and reply['err'] ~= nil end
+local function is_wrong_type(reply)
+  return is_error(reply) and string.find(reply['err'], 'WRONGTYPE', 1, true) ~= nil
+end
+
 -- A field of a hash that may be of another type or absent; then nil.
 local function field(key, name)
-  if type_of(key) ~= 'hash' then return nil end
-  return call('HGET', key, name) or nil
+  local value = redis.pcall('HGET', key, name)
+  return not is_error(value) and value or nil
+end
+
+-- The same for several, by name, in one command.
+local function fields(key, names)
+  local values, found = redis.pcall('HMGET', key, unpack(names)), {}
+  if is_error(values) then return found end
+  for i, name in ipairs(names) do found[name] = values[i] or nil end
+  return found
+end
+
+-- Writes to a key; false if it is somebody's mistake of another type.
+local function write(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if is_wrong_type(reply) then return false end
+  -- Again, so that whoever called the script is told.
+  return is_error(reply) and call(command, key, ...) or reply
+end
+
+-- Writes to a key that is ours alone. One that somebody's mistake has given another type makes room.
+local function write_own(command, key, ...)
+  if write(command, key, ...) then return end
+  call('DEL', key)
+  call(command, key, ...)
 end
 
 -- The queue whose registries list a job: the one in its hash, as in RQ.
@@ -86,24 +115,23 @@ local function push(P, queue, id, front, now)
   call(front == '1' and 'LPUSH' or 'RPUSH', queue_key(P, queue), id)
 end
 
--- Removes from a registry, unless its key is somebody's mistake.
+-- Removes from a set or a registry, unless its key is somebody's mistake.
+local function remove(command, key, member) redis.pcall(command, key, member) end
 local function remove_from_registry(P, registry, queue, member)
-  local key = registry_key(P, registry, queue)
-  if fits(key, 'zset') then call('ZREM', key, member) end
+  remove('ZREM', registry_key(P, registry, queue), member)
 end
 
--- Takes an execution out of everything that lists it, and out of the worker's record.
+-- Takes an execution out of everything that lists it, and out of the worker's record. `held` is what that
+-- names, if it was read already.
 local function clear_execution(r)
   local P, member = r.prefix, r.job .. ':' .. r.execution
   call('DEL', execution_key(P, r.job, r.execution))
   remove_from_registry(P, 'wip', r.origin, member)
-  make_fit(executions_key(P, r.job), 'zset')
-  call('ZREM', executions_key(P, r.job), r.execution)
-  make_fit(worker_executions_key(P, r.worker), 'set')
-  call('SREM', worker_executions_key(P, r.worker), member)
+  remove('ZREM', executions_key(P, r.job), r.execution)
+  remove('SREM', worker_executions_key(P, r.worker), member)
   local worker = worker_key(P, r.worker)
-  local holds = call('HGET', worker, 'freshq_execution')
-  if not holds or holds == r.execution then
+  local held = r.held or field(worker, 'freshq_execution')
+  if not held or held == r.execution then
     call('HDEL', worker, 'current_job', 'freshq_execution', 'freshq_job', 'freshq_queue', 'freshq_undo')
   end
 end

@@ -40,9 +40,9 @@ end
 
 local function release_dependents(f, outcome)
   local dependents = dependents_key(f.prefix, f.job)
-  if not fits(dependents, 'set') then return end
-  local count = 0
-  for _, id in ipairs(call('SMEMBERS', dependents)) do
+  local ids, count = redis.pcall('SMEMBERS', dependents), 0
+  if is_error(ids) then return end
+  for _, id in ipairs(ids) do
     if is_ready(f, outcome, id) then
       count = count + 1
       release_dependent(f, id, count)

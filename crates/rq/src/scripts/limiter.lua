@@ -8,8 +8,8 @@ local ADMITTED_MAX = 1000
 
 -- The key of a job's rate limit and how many jobs it allows, or nil.
 local function limit_of(P, id)
-  local limit = call('HMGET', job_key(P, id), 'rate_limit_key', 'rate_limit_concurrency')
-  local key, concurrency = limit[1], integer(limit[2], 0)
+  local limit = fields(job_key(P, id), {'rate_limit_key', 'rate_limit_concurrency'})
+  local key, concurrency = limit.rate_limit_key, integer(limit.rate_limit_concurrency, 0)
   if not key or key == '' or concurrency == 0 then return nil end
   return key, concurrency
 end
@@ -26,8 +26,9 @@ local function admit(s, key)
     local id = admitted < free and call('ZRANGE', waiting, passed, passed)[1]
     if not id then break end
     local job = job_key(P, id)
-    local queue = field(job, 'origin')
-    if not queue or field(job, 'status') ~= 'rate_limited' then
+    local had = fields(job, {'origin', 'status', 'enqueue_at_front'})
+    local queue = had.origin
+    if not queue or had.status ~= 'rate_limited' then
       call('ZREM', waiting, id)
     elseif not fits(queue_key(P, queue), 'list') then
       passed = passed + 1 -- it waits until the queue is one again
@@ -35,8 +36,7 @@ local function admit(s, key)
       call('ZREM', waiting, id)
       call('ZADD', slots, s.now_seconds, id)
       call('HSET', job, 'status', 'queued', 'enqueued_at', s.now)
-      local front = call('HGET', job, 'enqueue_at_front') == '1'
-      call(front and 'LPUSH' or 'RPUSH', queue_key(P, queue), id)
+      call(had.enqueue_at_front == '1' and 'LPUSH' or 'RPUSH', queue_key(P, queue), id)
       admitted = admitted + 1
     end
   end
@@ -54,18 +54,14 @@ local function enqueue(s, queue, id, front)
   call('HSETNX', job, 'timeout', DEFAULT_TIMEOUT)
   if front == '1' then call('HSET', job, 'enqueue_at_front', 1) end
   expire_waiting(P, id)
-  make_fit(limits_key(P), 'set')
-  call('SADD', limits_key(P), key)
-  make_fit(limit_key(P, key), 'hash')
-  call('HSET', limit_key(P, key), 'concurrency', concurrency)
-  make_fit(limit_waiting_key(P, key), 'zset')
-  call('ZADD', limit_waiting_key(P, key), s.now_seconds, id)
+  write_own('SADD', limits_key(P), key)
+  write_own('HSET', limit_key(P, key), 'concurrency', concurrency)
+  write_own('ZADD', limit_waiting_key(P, key), s.now_seconds, id)
   admit(s, key)
 end
 
 -- The job needs its slot no more: the next ones are let through.
 local function free_slot(s, key, id)
-  make_fit(limit_slots_key(s.prefix, key), 'zset')
-  call('ZREM', limit_slots_key(s.prefix, key), id)
+  remove('ZREM', limit_slots_key(s.prefix, key), id)
   admit(s, key)
 end

@@ -12,41 +12,48 @@ local function life_of(timeout, interval)
   return (0 < timeout and math.min(timeout, interval) or interval) + MARGIN
 end
 
-local function register_execution(s, id, origin, life)
-  local P, member = s.prefix, id .. ':' .. s.execution
+local function register_execution(s, id, life)
+  local P = s.prefix
   local execution, executions = execution_key(P, id, s.execution), executions_key(P, id)
   local running = worker_executions_key(P, s.worker)
-  make_fit(execution, 'hash')
-  make_fit(executions, 'zset')
-  make_fit(running, 'set')
-  call('HSET', execution, 'id', s.execution, 'job_id', id, 'created_at', s.now_float,
+  write_own('HSET', execution, 'id', s.execution, 'job_id', id, 'created_at', s.now_float,
     'last_heartbeat', s.now_float, 'worker_name', s.worker)
   call('EXPIRE', execution, life)
-  call('ZADD', executions, s.now_seconds + life + MARGIN, s.execution)
+  write_own('ZADD', executions, s.now_seconds + life + MARGIN, s.execution)
   call('EXPIRE', executions, life + MARGIN)
-  call('ZADD', registry_key(P, 'wip', origin), s.now_seconds + life, member)
-  call('SADD', running, member)
+  write_own('SADD', running, id .. ':' .. s.execution)
   call('EXPIRE', running, life)
 end
 
-local function take(s, queue, id, origin)
+-- The fields of a job, flat as Redis gives them and by name; a key of another type has none.
+local function read_job(P, id)
+  local flat, by_name = redis.pcall('HGETALL', job_key(P, id)), {}
+  if is_error(flat) then return {}, by_name end
+  for i = 1, #flat, 2 do by_name[flat[i]] = flat[i + 1] end
+  return flat, by_name
+end
+
+-- Takes the job at the head of a queue; nil if its registry is somebody's mistake.
+local function take(s, queue, id, flat, had)
   local P = s.prefix
   local job, worker = job_key(P, id), worker_key(P, s.worker)
-  local hash, ttl = call('HGETALL', job), call('PTTL', job)
-  local before = call('HMGET', job, unpack(CHANGED_BY_START))
-  local life = life_of(integer(call('HGET', job, 'timeout'), DEFAULT_TIMEOUT), s.interval)
+  local origin = (had.origin or '') ~= '' and had.origin or queue
+  local life = life_of(integer(had.timeout, DEFAULT_TIMEOUT), s.interval)
+  local ttl, before = call('PTTL', job), {}
+  for i, name in ipairs(CHANGED_BY_START) do before[i] = had[name] or false end
 
+  local wip, member = registry_key(P, 'wip', origin), id .. ':' .. s.execution
+  if not write('ZADD', wip, s.now_seconds + life, member) then return nil end
   call('HSET', job, 'status', 'started', 'started_at', s.now, 'last_heartbeat', s.now,
     'worker_name', s.worker)
-  call('PERSIST', job)
-  make_fit(worker, 'hash')
-  call('HSET', worker, 'state', 'busy', 'last_heartbeat', s.now, 'current_job', id,
+  if 0 <= ttl then call('PERSIST', job) end
+  write_own('HSET', worker, 'state', 'busy', 'last_heartbeat', s.now, 'current_job', id,
     'freshq_execution', s.execution, 'freshq_job', id, 'freshq_queue', queue,
     'freshq_undo', cjson.encode({before = before, ttl = ttl, life = s.interval + MARGIN}))
   call('EXPIRE', worker, life)
-  register_execution(s, id, origin, life)
+  register_execution(s, id, life)
   call('LPOP', queue_key(P, queue))
-  return {'job', queue, id, ttl, hash}
+  return {'job', queue, id, ttl, flat}
 end
 
 -- A started job's fields as they were before the start.
@@ -68,17 +75,24 @@ end
 -- The same request again, because its answer was lost: the same job again.
 local function taken_before(s)
   local P, worker = s.prefix, worker_key(s.prefix, s.worker)
-  if field(worker, 'freshq_execution') ~= s.execution then return nil end
-  local noted = call('HMGET', worker, 'freshq_job', 'freshq_queue', 'freshq_undo')
-  local id, queue, undo = noted[1], noted[2], noted[3]
-  if not (id and queue and undo) then return nil end
-  if type_of(job_key(P, id)) ~= 'hash' then
+  local noted = fields(worker, {'freshq_execution', 'freshq_job', 'freshq_queue', 'freshq_undo'})
+  local id, queue, undo = noted.freshq_job, noted.freshq_queue, noted.freshq_undo
+  if noted.freshq_execution ~= s.execution or not (id and queue and undo) then return nil end
+  local flat = read_job(P, id)
+  if #flat == 0 then
     -- It was deleted since: nobody will ever end this execution.
     clear_execution({prefix = P, worker = s.worker, job = id, execution = s.execution, origin = queue})
     return nil
   end
   undo = cjson.decode(undo)
-  return {'job', queue, id, undo.ttl, fields_before(call('HGETALL', job_key(P, id)), undo.before)}
+  return {'job', queue, id, undo.ttl, fields_before(flat, undo.before)}
+end
+
+-- The id at the head of a queue, or nil. A key of another type is somebody's mistake; the other queues
+-- go on.
+local function head(list)
+  local id = redis.pcall('LINDEX', list, 0)
+  return not is_error(id) and id or nil
 end
 
 -- The first job of the queues, or nil.
@@ -86,18 +100,18 @@ local function find(s)
   local P, drops = s.prefix, 0
   for _, queue in ipairs(s.queues) do
     local list = queue_key(P, queue)
-    -- A key of another type is somebody's mistake; the other queues go on.
-    local id = fits(list, 'list') and call('LINDEX', list, 0)
+    local id = head(list)
     while id do
-      if field(job_key(P, id), 'data') then
-        local origin = origin_of(P, id, queue)
-        if fits(registry_key(P, 'wip', origin), 'zset') then return take(s, queue, id, origin) end
+      local flat, had = read_job(P, id)
+      if had.data then
+        local taken = take(s, queue, id, flat, had)
+        if taken then return taken end
         break
       end
       if drops == DROPS_MAX then return nil end
       drops = drops + 1
       call('LPOP', list)
-      id = call('LINDEX', list, 0)
+      id = head(list)
     end
   end
   return nil

@@ -34,12 +34,12 @@ local function is_stuck(id)
   return false
 end
 
-local function give_up(id)
-  f.job, f.frees_dependents = id, true
-  f.rate_limit_key = limit_of(P, id) or ''
+-- Returns false if that cannot be written.
+local function give_up_stuck(id)
+  f.job = id
   local before = call('HGETALL', job_key(P, id))
-  local ended = retry_or_fail(f, trace, '')
-  leave_slot(f)
+  local ended = give_up(f, trace)
+  if not ended then return false end
   if field(worker_key(P, f.worker), 'birth') then
     redis.pcall('HINCRBY', worker_key(P, f.worker), 'failed_job_count', 1)
   end
@@ -51,17 +51,19 @@ local ids, running = call('LRANGE', list, f.skip, f.skip + f.limit - 1), ids_tha
 local left, given_up = 0, {}
 for _, id in ipairs(ids) do
   local job = job_key(P, id)
-  f.origin = origin_of(P, id, queue)
   if running[id] then
     left = left + 1
   elseif not field(job, 'data') or ELSEWHERE[field(job, 'status')] then
     call('LREM', list, 1, id)
-  elseif broken_registry(f) or not is_stuck(id) then
-    left = left + 1
   else
-    table.insert(given_up, give_up(id))
-    call('LREM', list, 1, id)
-    call('DEL', first_seen_key(P, queue, id))
+    local gave_up = is_stuck(id) and give_up_stuck(id)
+    if gave_up then
+      table.insert(given_up, gave_up)
+      call('LREM', list, 1, id)
+      call('DEL', first_seen_key(P, queue, id))
+    else
+      left = left + 1
+    end
   end
 end
 return {#ids, left, given_up}

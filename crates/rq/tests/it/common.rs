@@ -11,8 +11,8 @@ use embedded::testing::{self, TestRedis};
 use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 use rq::{
-    Client, Connect, Ending, ExecutionId, Finish, Finished, JobId, QueueName, StartReply,
-    StartRequest, Started, Timestamp, WorkerBirth, WorkerName,
+    Client, Connect, Ending, ExecutionId, FailureLeaves, Finish, Finished, JobId, QueueName,
+    StartReply, StartRequest, Started, Timestamp, WorkerBirth, WorkerName,
 };
 
 /// 2026-01-02T03:04:05.000006Z, in microseconds.
@@ -137,7 +137,7 @@ impl World {
         started
     }
 
-    pub(crate) async fn finish(&self, finish: &Finish) -> Finished {
+    pub(crate) async fn finish(&self, finish: &Finish<'_>) -> Finished {
         self.client.finish(finish, None).await.unwrap().how
     }
 
@@ -303,26 +303,23 @@ pub(crate) fn taken(reply: StartReply) -> Started {
 }
 
 /// The end of what was started: called at second 11, ended at second 13.5.
-pub(crate) fn ended(started: &Started, ending: Ending) -> Finish {
+pub(crate) fn ended(job: &Started, ending: Ending) -> Finish<'_> {
     Finish {
-        worker: started.worker.clone(),
-        job: started.job.clone(),
-        queue: started.queue.clone(),
-        execution: started.execution.clone(),
+        job,
         started_at: at(11),
         ended_at: Timestamp::from_micros(at(13).micros() + 500_000),
         ending,
         default_result_ttl: 500,
-        rate_limit_key: started.rate_limit_key(),
+        failure_leaves: FailureLeaves::Record,
         meta: None,
     }
 }
 
-pub(crate) fn success(started: &Started) -> Finish {
+pub(crate) fn success(started: &Started) -> Finish<'_> {
     ended(started, Ending::Finished { value: Some(b"\x80value".to_vec()) })
 }
 
-pub(crate) fn failure(started: &Started) -> Finish {
+pub(crate) fn failure(started: &Started) -> Finish<'_> {
     ended(started, Ending::Failed { exc_text: "ValueError: häßlich".to_owned() })
 }
 

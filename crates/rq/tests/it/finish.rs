@@ -383,10 +383,9 @@ async fn a_job_that_runs_again_keeps_its_results() {
 async fn results_that_are_kept_for_ever_outlive_those_that_were_not() {
     let world = World::new().await;
     for (ttl, life) in [("60", "1 min"), ("-1", "for ever")] {
-        let started = world.run("j", &format!("result_ttl {ttl}")).await;
-        let mut finish = success(&started);
-        finish.execution = rq::ExecutionId::new(ttl);
-        world.finish(&finish).await;
+        world.enqueue("j", "q", &format!("result_ttl {ttl}")).await;
+        let started = world.take(ttl).await;
+        world.finish(&success(&started)).await;
         let dump = world.dump().await.to_string();
         assert!(dump.contains(&format!("rq:results:j stream, {life}\n")), "{dump}");
     }
@@ -395,25 +394,46 @@ async fn results_that_are_kept_for_ever_outlive_those_that_were_not() {
 
 #[tokio::test]
 async fn a_registry_of_another_type_refuses_and_nothing_is_written() {
-    for registry in ["finished", "failed", "wip", "scheduled"] {
-        for finish in [success, failure] {
-            let world = World::new().await;
-            let started = world.run("j", "").await;
-            world.defer("child", &["j"], "").await;
-            world.enqueue("next", "q", "").await;
-            let set = format!("SET rq:{registry}:q mine");
-            world.send(&[&format!("DEL rq:{registry}:q"), &set]).await;
-            let before = world.dump().await;
-            let next = request("e2", &["q"]);
-            let error = world.client.finish(&finish(&started), Some(&next)).await.unwrap_err();
-            assert!(!error.is_connection(), "{error}");
-            assert!(error.to_string().contains(&format!("rq:{registry}:q")), "{error}");
-            assert_eq!(world.dump().await, before, "{registry}");
-            // Once it is mended the same end counts.
-            world.send(&[&format!("DEL rq:{registry}:q")]).await;
-            let reply = world.client.finish(&finish(&started), Some(&next)).await.unwrap();
-            assert_ne!(reply.how, Finished::Already);
-            assert!(matches!(reply.next, Some(StartReply::Job(_))));
+    for (registry, succeeds, fields) in [
+        ("finished", true, ""),
+        ("failed", false, ""),
+        ("scheduled", false, "retries_left 1 retry_intervals [60]"),
+        ("scheduled", true, "repeats_left 1 repeat_intervals [60]"),
+    ] {
+        let finish = if succeeds { success } else { failure };
+        let world = World::new().await;
+        let started = world.run("j", fields).await;
+        world.defer("child", &["j"], "").await;
+        world.enqueue("next", "q", "").await;
+        world.send(&[&format!("SET rq:{registry}:q mine")]).await;
+        let before = world.dump().await;
+        let next = request("e2", &["q"]);
+        let error = world.client.finish(&finish(&started), Some(&next)).await.unwrap_err();
+        assert!(!error.is_connection(), "{error}");
+        assert!(error.to_string().contains(&format!("rq:{registry}:q")), "{error}");
+        assert_eq!(world.dump().await, before, "{registry}");
+        // Once it is mended the same end counts.
+        world.send(&[&format!("DEL rq:{registry}:q")]).await;
+        let reply = world.client.finish(&finish(&started), Some(&next)).await.unwrap();
+        assert_ne!(reply.how, Finished::Already);
+        assert!(matches!(reply.next, Some(StartReply::Job(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_registry_of_another_type_is_no_obstacle_where_nothing_is_to_be_written() {
+    for registry in ["finished", "failed", "scheduled", "wip"] {
+        for own in ["finished", "failed"] {
+            let finish = if own == "failed" { failure } else { success };
+            if registry != own {
+                let world = World::new().await;
+                let started = world.run("j", "").await;
+                let set = format!("SET rq:{registry}:q mine");
+                world.send(&[&format!("DEL rq:{registry}:q"), &set]).await;
+                world.finish(&finish(&started)).await;
+                assert!(world.is_in(own, "j").await, "{registry}");
+                assert_eq!(world.ask::<String>(&format!("GET rq:{registry}:q")).await, "mine");
+            }
         }
     }
 }
@@ -447,4 +467,33 @@ async fn a_long_text_is_packed_as_rq_packs_it() {
     world.finish(&ended(&started, Ending::Failed { exc_text: text.clone() })).await;
     let result = world.result("j").await;
     assert_eq!(inflated(&result["exc_string"]), text);
+}
+
+#[tokio::test]
+async fn a_failure_can_leave_its_status_alone() {
+    for (ending, status) in
+        [(Ending::Failed { exc_text: "no".to_owned() }, "failed"), (Ending::Stopped, "stopped")]
+    {
+        let world = World::new().await;
+        let started = world.run("j", "failure_ttl 0").await;
+        world.defer("child", &["j"], "allow_dependency_failures 1").await;
+        let failure_leaves = rq::FailureLeaves::Status;
+        world.finish(&rq::Finish { failure_leaves, ..ended(&started, ending) }).await;
+        assert_eq!(world.status("j").await.as_deref(), Some(status));
+        assert_eq!(world.field("j", "ended_at").await.as_deref(), Some(""));
+        assert_eq!(world.ask::<i64>("TTL rq:job:j").await, -1);
+        let dump = world.dump().await;
+        for key in ["rq:failed:q", "rq:results:j", "rq:wip:q", "rq:executions:j"] {
+            assert!(!dump.keys().contains(&key), "{dump}");
+        }
+        assert_eq!(world.worker_field("failed_job_count").await.as_deref(), Some("1"));
+        let freed = world.queue("q").await == ["child"];
+        assert_eq!(freed, status == "failed");
+    }
+    // It changes nothing about retries.
+    let world = World::new().await;
+    let started = world.run("j", "retries_left 1").await;
+    let failure_leaves = rq::FailureLeaves::Status;
+    let how = world.finish(&rq::Finish { failure_leaves, ..failure(&started) }).await;
+    assert_eq!(how, Finished::Retried { left: 0 });
 }

@@ -34,7 +34,7 @@ async fn waiting(world: &World) -> Vec<String> {
 
 #[tokio::test]
 async fn each_end_lets_the_next_one_through() {
-    let ends: [fn(&Started) -> Finish; 3] =
+    let ends: [fn(&Started) -> Finish<'_>; 3] =
         [success, failure, |started| ended(started, Ending::Stopped)];
     for end in ends {
         let world = World::new().await;

@@ -6,14 +6,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod asked;
 mod common;
 mod connect;
+mod cost;
 mod dependents;
 mod finish;
 mod limiter;
 mod maintenance;
 mod outage;
 mod release;
+mod repeat;
 mod retry;
 mod scheduler;
 mod start;

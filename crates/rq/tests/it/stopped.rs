@@ -4,7 +4,7 @@ use rq::{Ending, Finish, Finished, STOPPED_TEXT, Started};
 
 use crate::common::{World, at, birth, ended, inflated};
 
-fn stop(started: &Started) -> Finish {
+fn stop(started: &Started) -> Finish<'_> {
     ended(started, Ending::Stopped)
 }
 

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Hooks, PythonLogging};
-
 /// To a base, once, with its life line.
 #[derive(Debug, Serialize)]
 pub struct BaseSettings {
@@ -20,10 +18,6 @@ pub struct BaseSettings {
     pub libraries: Vec<String>,
     /// What jobs connect to.
     pub redis_url: String,
-    /// What each generation imports before anything else.
-    pub hooks: Hooks,
-    /// For RQ's loggers.
-    pub logging: PythonLogging,
 }
 
 /// From a base.
@@ -161,9 +155,6 @@ pub struct Broken {
     pub file: Option<PathBuf>,
     /// The line in it.
     pub line: Option<u32>,
-    /// What is wrong with an option that names Python, if it is that.
-    #[serde(default)]
-    pub hook: Option<String>,
     /// What had been loaded until then.
     #[serde(default)]
     pub files: BTreeMap<PathBuf, String>,
@@ -174,13 +165,7 @@ pub struct Broken {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ToHorse<'a> {
     /// Run this job; the answer is a [`JobAnswer`].
-    Run {
-        /// Id of this attempt.
-        execution: &'a str,
-        /// The job.
-        #[serde(flatten)]
-        job: JobFields<'a>,
-    },
+    Run(JobFields<'a>),
     /// Run an errand for this job; the answer is an [`ErrandAnswer`].
     Errand {
         /// What is to be done.
@@ -192,15 +177,15 @@ pub enum ToHorse<'a> {
     },
 }
 
-/// A job on its way to a horse. The body holds its id, then the field values.
+/// A job on its way to a horse. The body holds the field values, one after the other.
 #[derive(Debug, Serialize)]
 pub struct JobFields<'a> {
-    /// Length of the job's id, which need not be UTF-8.
-    pub id: usize,
+    /// Job id.
+    pub job: String,
     /// Name of the worker that runs it.
     pub worker: &'a str,
     /// Field names of the job hash, and the length of each value in the body.
-    pub fields: Vec<(&'a str, usize)>,
+    pub fields: Vec<(String, usize)>,
 }
 
 /// What an errand is for; `python/freshq_runtime/errand.py` has a function for each.
@@ -232,6 +217,9 @@ pub struct JobAnswer {
     /// Length of the serialized meta, if the job has any.
     #[serde(default)]
     pub meta: Option<usize>,
+    /// What it asks for, if it returned a `Retry`.
+    #[serde(default)]
+    pub retry: Option<RetryAsked>,
     /// The traceback of a failure.
     #[serde(default)]
     pub exc: String,
@@ -251,6 +239,19 @@ pub struct JobAnswer {
     /// What it imported beyond its generation.
     #[serde(default)]
     pub learned: Option<Learned>,
+}
+
+/// What a job asks for that returned a `Retry`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct RetryAsked {
+    /// How often it may ask.
+    pub max: i64,
+    /// Seconds before each attempt.
+    pub intervals: Vec<f64>,
+    /// Whether it goes to the front of its queue.
+    pub front: bool,
+    /// What a client is told that cannot read a result of the type for too many retries.
+    pub exceeded: Option<String>,
 }
 
 /// The two ways a job can answer.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rq::{
-    Client, ExecutionId, Finish, FinishReply, Finished, Job, JobTimeout, RegisterError, StartReply,
+    Client, ExecutionId, Finish, FinishReply, Job, JobTimeout, RegisterError, StartReply,
     StartRequest, Started, WorkerBirth, WorkerState,
 };
 use tokio::sync::futures::OwnedNotified;
@@ -417,15 +417,12 @@ impl Slot {
         let Record { ending, meta, started_at, ended_at, failure } =
             outcome.into_record(clock::wall());
         let finish = Finish {
-            worker: self.birth.name.clone(),
-            job: job.job.clone(),
-            queue: job.queue.clone(),
-            execution: job.execution.clone(),
+            job,
             started_at,
             ended_at,
             ending,
             default_result_ttl: self.shared.settings.result_ttl,
-            rate_limit_key: job.rate_limit_key(),
+            failure_leaves: self.shared.settings.failure_leaves,
             meta,
         };
         let orders = *self.shared.orders.borrow();
@@ -441,19 +438,9 @@ impl Slot {
             )));
             return None;
         };
-        let failure = failure.unwrap_or_default();
-        let how = match how {
-            Finished::Finished | Finished::Already if failure.summary.is_empty() => {
-                JobEnd::Finished
-            }
-            Finished::Finished | Finished::Already | Finished::Failed => JobEnd::Failed(failure),
-            Finished::Retried { left } | Finished::RetryScheduled { left, .. } => {
-                JobEnd::Retried { failure, left }
-            }
-            Finished::Stopped => JobEnd::Stopped,
-            Finished::Gone => JobEnd::Gone,
-        };
-        self.tell(Input::JobEnded { finished: how == JobEnd::Finished }).await;
+        let how = outcome::job_end(how, &finish.ending, failure);
+        let finished = matches!(how, JobEnd::Finished | JobEnd::Repeated { .. });
+        self.tell(Input::JobEnded { finished }).await;
         self.report(&Event::JobEnded {
             worker: self.birth.name.clone(),
             job: job.job.clone(),

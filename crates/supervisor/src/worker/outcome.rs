@@ -1,9 +1,9 @@
 //! Every way an execution ends, and what is recorded for it.
 
-use rq::{Ending, JobRefusal, STOPPED_TEXT, Timestamp};
+use rq::{Ending, Finished, JobRefusal, ReturnedRetry, STOPPED_TEXT, Timestamp};
 
 use super::horse::Answer;
-use crate::event::Failure;
+use crate::event::{Failure, JobEnd};
 use crate::forkserver::messages::AnswerKind;
 
 /// How an execution ended.
@@ -40,7 +40,7 @@ pub struct Record {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// What went wrong, if anything did.
+    /// What went wrong, if anything did; of a job that asks to run again, that it has asked too often.
     pub failure: Option<Failure>,
 }
 
@@ -59,11 +59,42 @@ impl Outcome {
     }
 }
 
+/// What people are told about an end that is recorded.
+pub fn job_end(how: Finished, ending: &Ending, failure: Option<Failure>) -> JobEnd {
+    let raised = !matches!(ending, Ending::Retry(_));
+    match (how, failure) {
+        (Finished::Finished | Finished::Already, None) => JobEnd::Finished,
+        (Finished::Finished | Finished::Already | Finished::Failed, failure) => {
+            JobEnd::Failed(failure.unwrap_or_default())
+        }
+        (Finished::Retried { left }, failure) => {
+            JobEnd::Retried { failure: failure.filter(|_| raised), left, due: None }
+        }
+        (Finished::RetryScheduled { left, at }, failure) => {
+            JobEnd::Retried { failure: failure.filter(|_| raised), left, due: Some(at) }
+        }
+        (Finished::Repeated { left }, _) => JobEnd::Repeated { left },
+        (Finished::Stopped, _) => JobEnd::Stopped,
+        (Finished::Gone, _) => JobEnd::Gone,
+    }
+}
+
 fn answered(answer: Answer) -> Record {
     let Answer { head, value, meta } = answer;
-    let (ending, failure) = match head.kind {
-        AnswerKind::Finished => (Ending::Finished { value }, None),
-        AnswerKind::Failed => {
+    let (ending, failure) = match (head.kind, head.retry) {
+        (AnswerKind::Finished, None) => (Ending::Finished { value }, None),
+        (AnswerKind::Finished, Some(asked)) => {
+            let summary = format!("it has exceeded maximum retry attempts ({})", asked.max);
+            let retry = ReturnedRetry {
+                value: value.unwrap_or_default(),
+                max: asked.max,
+                intervals: asked.intervals,
+                front: asked.front,
+                exceeded_text: asked.exceeded,
+            };
+            (Ending::Retry(retry), Some(Failure { summary, ..Failure::default() }))
+        }
+        (AnswerKind::Failed, _) => {
             let failure = Failure {
                 summary: head.summary,
                 place: head.place,
