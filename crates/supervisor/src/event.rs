@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rq::{JobId, QueueName, WorkerName};
+use rq::{Finished, JobId, QueueName, WorkerName};
 
 use crate::reload::machine::{Cause, GenerationId};
 use crate::shutdown::Phase;
@@ -113,6 +113,29 @@ pub enum Event {
     },
     /// The queues are suspended, or no longer.
     Suspended(bool),
+    /// The scheduler has taken the lock of a queue.
+    SchedulerLocked {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// The registries of a queue are cleaned.
+    CleaningRegistries {
+        /// Name of the worker that does it.
+        worker: WorkerName,
+        /// The queue.
+        queue: QueueName,
+    },
+    /// Groups are cleaned.
+    CleaningGroups,
+    /// A job was given up whose worker is dead.
+    JobGivenUp {
+        /// The job.
+        job: JobId,
+        /// What became of it.
+        how: Finished,
+        /// What it failed with.
+        text: String,
+    },
     /// Something to know that stops nothing.
     Warning(String),
     /// Something for those who ask for more.

@@ -35,6 +35,10 @@ pub enum Input {
     ExitOverdue(GenerationId),
     /// A slot's record is in Redis, and it waits for jobs.
     SlotReady,
+    /// Maintenance or the scheduler has done its work once, or once more.
+    UpkeepPrepared,
+    /// Maintenance or the scheduler is done.
+    UpkeepEnded,
     /// A slot is done.
     SlotEnded(SlotEnd),
     /// A stop was asked for.

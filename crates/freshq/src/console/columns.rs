@@ -40,6 +40,10 @@ fn info(colour: Colour, verb: &'static str, text: impl Into<String>) -> Record {
     Record { level: Level::Info, colour, verb, text: text.into(), more: Vec::new() }
 }
 
+fn debug(verb: &'static str, text: impl Into<String>) -> Record {
+    Record { level: Level::Debug, ..info(Colour::Dim, verb, text) }
+}
+
 fn wrong(level: Level, verb: &'static str, text: impl Into<String>) -> Record {
     Record { level, colour: Colour::Red, verb, text: text.into(), more: Vec::new() }
 }
@@ -97,8 +101,18 @@ impl Columns {
             }
             Event::Suspended(true) => info(Colour::Yellow, "suspended", "until `rq resume`"),
             Event::Suspended(false) => info(Colour::Green, "resumed", ""),
+            Event::SchedulerLocked { queue } => {
+                info(Colour::Dim, "scheduler", rq_words::scheduler_locked(queue))
+            }
+            Event::CleaningRegistries { queue, .. } => {
+                debug("cleaning", format!("the registries of queue {queue}"))
+            }
+            Event::CleaningGroups => debug("cleaning", "groups"),
+            Event::JobGivenUp { job, how, text } => {
+                wrong(Level::Warning, "abandoned", rq_words::given_up(job, *how, text))
+            }
             Event::Warning(text) => wrong(Level::Warning, "warning", text),
-            Event::Detail(text) => Record { level: Level::Debug, ..info(Colour::Dim, "", text) },
+            Event::Detail(text) => debug("", text),
             Event::Stopping { phase, running } => stopping(*phase, *running),
             Event::Stopped { finished, failed, why } => {
                 let text = format!("{why}: {finished} finished, {failed} failed");

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use rq::{JobId, QueueName, WorkerName};
+use rq::{Finished, JobId, QueueName, WorkerName};
 use supervisor::event::{Event, Failure, JobEnd};
 use supervisor::shutdown::Phase;
 
@@ -58,6 +58,14 @@ pub(super) fn lines(event: &Event, describes_jobs: bool) -> Option<Vec<(Level, S
                 JobEnd::Gone => return None,
             })
         }
+        Event::SchedulerLocked { queue } => info(scheduler_locked(queue)),
+        Event::CleaningRegistries { worker, queue } => {
+            info(format!("Worker {worker}: cleaning registries for queue: {queue}"))
+        }
+        Event::CleaningGroups => info("cleaning group registries".to_owned()),
+        Event::JobGivenUp { job, how, text } => {
+            Some(vec![(Level::Warning, given_up(job, *how, text))])
+        }
         Event::Suspended(true) => info("suspended, run `rq resume` to resume".to_owned()),
         Event::Stopping { phase: Phase::Warm, .. } => {
             info(format!("[PID {}]: warm shut down requested", std::process::id()))
@@ -83,6 +91,22 @@ pub(super) fn job(queue: &QueueName, id: &JobId, description: Option<&str>) -> S
 
 pub(super) fn job_ok(queue: &QueueName, id: &JobId) -> String {
     format!("{queue}: Job OK ({id})")
+}
+
+pub(super) fn scheduler_locked(queue: &QueueName) -> String {
+    format!("Acquired scheduler lock for {queue}")
+}
+
+/// What became of a job whose worker is dead.
+pub(super) fn given_up(job: &JobId, how: Finished, text: &str) -> String {
+    match how {
+        Finished::Retried { left } => format!("Job {job}: enqueued for retry, {left} remaining"),
+        Finished::RetryScheduled { left, at } => {
+            let at = rq::Timestamp::from_micros(at.saturating_mul(1_000_000)).shown();
+            format!("Job {job}: scheduled for retry at {at}, {left} remaining")
+        }
+        _ => format!("job {job}: {text}"),
+    }
 }
 
 pub(super) fn stopped(job: &JobId) -> String {

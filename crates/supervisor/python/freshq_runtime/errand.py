@@ -7,6 +7,7 @@ nothing else. A function here is called with the job and the order that asked fo
 import traceback
 from datetime import datetime, timezone
 
+from rq.exceptions import AbandonedJobError
 from rq.job import JobStatus
 
 from . import horse
@@ -38,4 +39,9 @@ def _stopped(job, order):
     execute_stopped_callback(job, horse.DeathPenalty)
 
 
-_PURPOSES = {"stopped": _stopped}
+def _abandoned(job, _order):
+    # Nobody saw it end, so there is no traceback.
+    horse.execute_failure_callback(job, horse.DeathPenalty, AbandonedJobError, AbandonedJobError(), None)
+
+
+_PURPOSES = {"stopped": _stopped, "abandoned": _abandoned}

@@ -197,6 +197,8 @@ pub enum Purpose {
         /// When the job began, in microseconds of wall time.
         started_us: i64,
     },
+    /// Call failure callback and exception handlers for a job whose worker is dead.
+    Abandoned,
 }
 
 /// From a horse that ran an errand.

@@ -7,12 +7,14 @@
 //! * `barrier.rs`: a slot has a job: which horse runs it?
 //! * `reloading.rs`: from events and reports to generations.
 //! * `chain.rs`: what base and generations say, and their ends.
+//! * `upkeep.rs`: maintenance and the scheduler, beside the slots.
 //! * `stopping.rs`: how it ends.
 
 mod barrier;
 mod chain;
 mod reloading;
 mod stopping;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -110,6 +112,12 @@ pub struct Supervisor {
     slots_started: bool,
     slots_ready: usize,
     slots_left: usize,
+    /// For maintenance and scheduler, until they begin.
+    upkeep_waiting: Option<Shared>,
+    /// How many of them are at work.
+    upkeep_left: usize,
+    /// How many have to be done once before jobs may be taken.
+    upkeep_unprepared: usize,
     listening: bool,
     tally: Tally,
     /// Nothing is started or replaced any more.
@@ -179,6 +187,13 @@ impl Supervisor {
             slots_started: false,
             slots_ready: 0,
             slots_left: settings.workers.len(),
+            upkeep_waiting: None,
+            upkeep_left: 0,
+            upkeep_unprepared: if settings.burst {
+                1 + usize::from(settings.with_scheduler)
+            } else {
+                0
+            },
             listening: false,
             tally: Tally::default(),
             ending: false,
@@ -234,7 +249,14 @@ impl Supervisor {
             Input::ExitOverdue(generation) => {
                 self.chain.kill_generation(generation);
             }
-            Input::SlotReady => self.slots_ready += 1,
+            Input::SlotReady => {
+                self.slots_ready += 1;
+                self.start_upkeep();
+            }
+            Input::UpkeepPrepared => {
+                self.upkeep_unprepared = self.upkeep_unprepared.saturating_sub(1);
+            }
+            Input::UpkeepEnded => self.upkeep_left -= 1,
             Input::SlotEnded(end) => self.slot_ended(end),
             Input::Stop => self.stop_requested(),
             Input::Reload => self.reload_requested(),
@@ -246,8 +268,9 @@ impl Supervisor {
     fn settle(&mut self) {
         self.give_horses();
         self.renew_base();
-        let open =
-            self.machine.serving().is_some() && self.machine.availability() != Availability::Hold;
+        let open = self.machine.serving().is_some()
+            && self.machine.availability() != Availability::Hold
+            && self.upkeep_unprepared == 0;
         let orders = Orders { phase: self.shutdown.phase(), open };
         self.orders.send_if_modified(|current| std::mem::replace(current, orders) != orders);
         if open && !self.listening && self.slots_ready == self.settings.workers.len() {
@@ -323,6 +346,7 @@ impl Supervisor {
             outage: Outage::new(self.out.0.clone()),
             settings: self.settings.clone(),
         };
+        self.upkeep_waiting = Some(shared.clone());
         for name in self.settings.workers.clone() {
             let shared = shared.clone();
             let birth = WorkerBirth {

@@ -30,6 +30,7 @@ impl Supervisor {
             self.shutdown.climb_to(Phase::Cold);
         }
         self.end_slots().await;
+        self.end_upkeep(&exit).await;
         self.ending = true;
         self.barrier.serve_from(None);
         self.chain.hang_up();

@@ -62,7 +62,6 @@ pub async fn reached(orders: &watch::Receiver<Orders>, phase: Phase) {
 
 /// What all slots share.
 #[derive(Clone)]
-#[expect(missing_debug_implementations, reason = "the reporter is a closure")]
 pub struct Shared {
     /// Redis.
     pub client: Client,
@@ -78,6 +77,39 @@ pub struct Shared {
     pub outage: Outage,
     /// The numbers.
     pub settings: Arc<Settings>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared") // the reporter is a closure
+    }
+}
+
+impl Shared {
+    /// Sends a request until it is answered, or a stop makes it needless.
+    pub async fn ask<T, F: Future<Output = Result<T, rq::Error>>>(
+        &self,
+        what: &str,
+        request: impl Fn() -> F,
+    ) -> Option<T> {
+        self.outage.insist(&self.orders, Phase::Warm, what, request).await
+    }
+
+    /// Tells the loop.
+    pub async fn tell(&self, input: Input) {
+        // The loop outlives its tasks; if it is gone, the process is ending.
+        drop(self.inputs.send(input).await);
+    }
+
+    /// Tells the front ends.
+    pub fn report(&self, event: &Event) {
+        (self.reporter)(event);
+    }
+
+    /// Tells people what they should know.
+    pub fn warn(&self, text: String) {
+        self.report(&Event::Warning(text));
+    }
 }
 
 /// How a slot ended.
@@ -480,7 +512,7 @@ impl Slot {
         what: &str,
         request: impl Fn() -> F,
     ) -> Option<T> {
-        self.shared.outage.insist(&self.shared.orders, Phase::Warm, what, request).await
+        self.shared.ask(what, request).await
     }
 
     /// Sends a request about a job that this slot holds, until it is answered; only a cold stop
@@ -494,11 +526,10 @@ impl Slot {
     }
 
     async fn tell(&self, input: Input) {
-        // The loop outlives its slots; if it is gone, the process is ending.
-        drop(self.shared.inputs.send(input).await);
+        self.shared.tell(input).await;
     }
 
     fn report(&self, event: &Event) {
-        (self.shared.reporter)(event);
+        self.shared.report(event);
     }
 }
