@@ -79,8 +79,6 @@ def bad_callback(*args):
 /// Null is nothing.
 fn intended() -> Vec<(&'static str, Value, Value)> {
     vec![
-        // The lock of RQ's clean-up of groups; it is never released. freshq does no maintenance.
-        ("/rq:clean_groups", json!(["string", "some time", "1"]), Value::Null),
         // A job that is not kept leaves no entry that outlives it; RQ's is gone with the next
         // maintenance.
         ("/rq:failed:default/2/fails-unkept", json!("past"), Value::Null),
