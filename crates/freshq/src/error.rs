@@ -25,6 +25,8 @@ pub(crate) enum Error {
     Interpreter(#[from] InterpreterError),
     #[error("{0}")]
     Python(String),
+    #[error("{0}")]
+    Hook(String),
     #[error("the folder {} cannot be used: {reason}", path.display())]
     Folder { path: PathBuf, reason: String },
     #[error("reloading would watch {}, which is too much; name your code's folder with --watch", path.display())]
@@ -63,6 +65,7 @@ impl Error {
             Self::Connect(_)
             | Self::Suspended
             | Self::Register(_)
+            | Self::Hook(_)
             | Self::Start(StartError::Io { .. })
             | Self::NoEmbedded(_)
             | Self::Io { .. }

@@ -175,6 +175,8 @@ pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Settings {
         path: import_path(args),
         roots: found.roots,
         imports: args.python.import.clone(),
+        hooks: args.python.classes.hooks(),
+        logging: args.log.python(),
         reload: found.reload.then(|| ReloadSettings {
             on_broken,
             include: args.reload.watch_include.clone(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rq::{FailureLeaves, QueueName, WorkerName};
+use serde::Serialize;
 
 use crate::forkserver::interpreter::Interpreter;
 use crate::reload::machine::OnBroken;
@@ -41,6 +42,10 @@ pub struct Settings {
     pub roots: Vec<PathBuf>,
     /// User modules that every generation imports.
     pub imports: Vec<String>,
+    /// The user's own Python that jobs run with.
+    pub hooks: Hooks,
+    /// What RQ's loggers are told in the processes of jobs.
+    pub logging: PythonLogging,
     /// How to reload; none when it is off.
     pub reload: Option<ReloadSettings>,
     /// For what any project may share: the Python side, compiled user code.
@@ -57,6 +62,32 @@ impl Settings {
         let rqs = self.worker_ttl.saturating_sub(WORKER_TTL_MARGIN).max(IDLE_HEARTBEAT_MIN);
         rqs.min(self.monitoring_interval)
     }
+}
+
+/// The user's own Python that jobs run with, as dotted paths. Each generation imports it anew.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Hooks {
+    /// Reads and writes what jobs are called with and return; also RQ's aliases.
+    pub serializer: Option<String>,
+    /// Called, in this order, with each job that fails and its exception.
+    pub exception_handlers: Vec<String>,
+    /// Class of jobs.
+    pub job_class: Option<String>,
+    /// Class of queues.
+    pub queue_class: Option<String>,
+    /// Class of what jobs reach Redis with.
+    pub connection_class: Option<String>,
+}
+
+/// What RQ's loggers are told in the processes of jobs; what is not said is left as it is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PythonLogging {
+    /// The least that is printed, as Python's number.
+    pub level: Option<u32>,
+    /// Format of lines.
+    pub log_format: Option<String>,
+    /// Format of their time.
+    pub date_format: Option<String>,
 }
 
 /// How to reload.

@@ -2,6 +2,8 @@
 
 use clap::{Args as ClapArgs, ValueEnum};
 
+use supervisor::settings::PythonLogging;
+
 use crate::console::log_format::{DATE_FORMAT, LOG_FORMAT, LogFormat};
 use crate::console::{Level, LogStyle, Logging};
 use crate::error::Error;
@@ -65,5 +67,19 @@ impl LogArgs {
             LogStyle::Columns
         };
         Ok(Logging { style, threshold, describes_jobs: !self.disable_job_desc_logging })
+    }
+
+    /// What RQ's loggers are told in the processes of jobs.
+    pub(crate) fn python(&self) -> PythonLogging {
+        let level = self.logging_level.or(match (self.verbose, self.quiet) {
+            (true, _) => Some(Level::Debug),
+            (_, true) => Some(Level::Warning),
+            _ => None,
+        });
+        PythonLogging {
+            level: level.map(Level::number),
+            log_format: self.log_format.clone(),
+            date_format: self.date_format.clone(),
+        }
     }
 }

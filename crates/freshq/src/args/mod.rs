@@ -1,5 +1,6 @@
 //! What the user typed; the doc comment of each field is its help.
 
+mod classes;
 mod logging;
 mod python;
 mod redis;
@@ -8,6 +9,7 @@ mod worker;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+pub(crate) use self::classes::ClassArgs;
 pub(crate) use self::logging::LogArgs;
 pub(crate) use self::python::PythonArgs;
 pub(crate) use self::redis::RedisArgs;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
+use super::ClassArgs;
+
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Python")]
 pub(crate) struct PythonArgs {
@@ -19,6 +21,9 @@ pub(crate) struct PythonArgs {
     /// Module that every generation imports (repeatable) [default: those that jobs were seen to use]
     #[arg(long, value_name = "MODULE", env = "FRESHQ_IMPORT", value_delimiter = ',')]
     pub(crate) import: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) classes: ClassArgs,
 
     /// How a job is separated from the others: a fresh process for each
     #[arg(long, env = "FRESHQ_ISOLATION", value_enum, default_value_t = Isolation::Fork)]

@@ -110,6 +110,7 @@ fn exit_code(exit: Exit, server: Option<&RedisServer>) -> Result<u8, Error> {
         Exit::CodeBroken => Err(Error::Broken),
         Exit::NotRegistered(error) => Err(Error::Register(error)),
         Exit::PythonUnusable(problem) => Err(Error::Python(problem)),
+        Exit::HookUnusable(problem) => Err(Error::Hook(problem)),
         Exit::CompanionEnded(name) => {
             let folder = server.map_or(Path::new(""), RedisServer::folder).to_path_buf();
             Err(Error::EmbeddedEnded { name, folder })

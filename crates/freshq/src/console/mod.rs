@@ -69,7 +69,8 @@ impl Level {
         }
     }
 
-    fn number(self) -> u32 {
+    /// Python's number for it.
+    pub(crate) fn number(self) -> u32 {
         match self {
             Self::Debug => 10,
             Self::Info => 20,

@@ -1,10 +1,12 @@
 //! End to end: the real `freshq` command, a real Redis, a real Python with the real rq.
 
 mod bad_input;
+mod beside;
 mod context;
 mod embedded_redis;
 mod example;
 mod parity;
 mod processes;
+mod python_hooks;
 mod reload;
 mod worker;

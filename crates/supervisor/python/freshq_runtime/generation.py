@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 
-from . import failure, horse, lifeline, loader
+from . import failure, hooks, horse, lifeline, loader, logs
 from .children import fork, task_count
 from .frames import Closed, ControlLink
 
@@ -23,14 +23,17 @@ def main(sock, line, order, settings):
         user = loader.UserCode(settings["roots"], settings["code_cache"])
         loader.install(user)
         libraries = frozenset(sys.modules)
-        report = _load(order["modules"], user, libraries)
+        wanted, report = _load(order["modules"], user, settings)
+        report["files"] = user.files
+        report["libraries"] = new_libraries(user, libraries)
+        report["tasks"] = task_count()
         report["begun_ns"] = begun
         report["imported_ns"] = time.monotonic_ns()
         gc.collect()
         gc.freeze()
         link.send(report)
         if report["kind"] == "ready":
-            _serve(link, user, settings)
+            _serve(link, horse.Tools(user, settings, wanted))
         status = 0
     except Closed:
         status = 0  # retired, or the supervisor is gone
@@ -40,10 +43,15 @@ def main(sock, line, order, settings):
         os._exit(status)
 
 
-def _load(modules, user, libraries):
-    """Import the user's modules in order, and report what that loaded."""
+def _load(modules, user, settings):
+    """Import the user's code in order; returns what jobs run with, and a report."""
     gone = []
-    report = {"kind": "ready"}
+    report = {"kind": "ready", "gone": gone}
+    try:
+        wanted = hooks.load(settings["hooks"])
+    except hooks.Unusable as problem:
+        return None, {**_broken(problem.__cause__ or problem, user), "hook": str(problem)}
+    logs.set_up(settings["logging"])
     for name, required in modules:
         try:
             importlib.import_module(name)
@@ -51,15 +59,14 @@ def _load(modules, user, libraries):
             if not required and _is_gone(error, name):
                 gone.append(name)
                 continue
-            report = {"kind": "broken", **failure.describe(error, user)}
-            if isinstance(error, SyntaxError) and error.filename:
-                _note_unread(error.filename, user)
-            break
-    report["files"] = user.files
-    report["gone"] = gone
-    report["libraries"] = new_libraries(user, libraries)
-    report["tasks"] = task_count()
-    return report
+            return None, _broken(error, user)
+    return wanted, report
+
+
+def _broken(error, user):
+    if isinstance(error, SyntaxError) and error.filename:
+        _note_unread(error.filename, user)
+    return {"kind": "broken", **failure.describe(error, user)}
 
 
 def _is_gone(error, name):
@@ -88,10 +95,9 @@ def new_libraries(user, before):
     return found
 
 
-def _serve(link, user, settings):
+def _serve(link, tools):
     """Fork what is asked for. The supervisor watches the horses itself; here they are only reaped,
     and only when it says so: until then a pid stays this horse's."""
-    tools = horse.Tools(user, settings)
     while True:
         order, _ = link.receive()
         kind = order["kind"]

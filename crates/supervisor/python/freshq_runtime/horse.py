@@ -19,13 +19,11 @@ import traceback
 import zlib
 from datetime import datetime, timezone
 
-from redis import Redis
 from rq.job import Job, JobStatus, Retry
-from rq.queue import Queue
 from rq.results import Result
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
-from . import lifeline
+from . import hooks, lifeline, logs
 from .frames import Closed, Link, encode
 from .loader import UserCode
 
@@ -48,6 +46,7 @@ RETRY_IS_A_RESULT = hasattr(Result.Type, "RETRIED")
 EXCEEDED_IS_A_RESULT = hasattr(Result.Type, "MAX_RETRIES_EXCEEDED")
 # Longest wait for a retry, in seconds: no date is further ahead.
 FOR_EVER = 1e11
+ENVIRONMENT = ("RQ_WORKER_ID", "RQ_JOB_ID", "RQ_EXECUTION_ID")
 DATES = ("created_at", "enqueued_at", "started_at", "ended_at", "last_heartbeat")
 # CPython specializes a function after a few calls.
 REHEARSALS = 20
@@ -70,20 +69,17 @@ class DeathPenalty(UnixSignalDeathPenalty):
 class Tools:
     """What a generation prepares once for all its horses."""
 
-    def __init__(self, user, settings):
+    def __init__(self, user, settings, wanted):
         self.user = user
+        self.hooks = wanted
         # Not connected yet: a horse opens its own connection, and only if the job uses it.
-        self.connection = Redis.from_url(settings["redis_url"])
+        self.connection = wanted.connection_class.from_url(settings["redis_url"])
         # Made ahead, for the one job that a horse runs and for its rehearsal: a new one touches many pages.
-        self.job = self._blank_job()
-        self.rehearsal_job = self._blank_job()
+        self.job = wanted.job_class("", connection=self.connection, serializer=wanted.serializer)
+        self.rehearsal_job = Job("", connection=self.connection)
         self.rehearsal = _rehearsal()
         self.modules = frozenset(sys.modules)
         self.module_count = len(sys.modules)
-
-    def _blank_job(self):
-        # No serializer named means pickle; naming it makes rq check a protocol, which is slow.
-        return Job("", connection=self.connection)
 
 
 def rehearse(settings):
@@ -92,7 +88,7 @@ def rehearse(settings):
     The interpreter writes into code that it runs for the first times. Done here, in the base, those
     pages are shared by all horses; done in each horse, they are copied for each job.
     """
-    tools = Tools(UserCode((), settings["code_cache"]), settings)
+    tools = Tools(UserCode((), settings["code_cache"]), settings, hooks.Hooks())
     ours, theirs = socket.socketpair()
     with ours, theirs:
         order, body = tools.rehearsal
@@ -119,7 +115,7 @@ def _rehearse_fork():
 
 def _rehearse_once(tools):
     _run(*tools.rehearsal, tools, tools.rehearsal_job)
-    for name in ("RQ_WORKER_ID", "RQ_JOB_ID"):
+    for name in ENVIRONMENT:
         del os.environ[name]
 
 
@@ -134,9 +130,10 @@ def _rehearsal():
         "status": b"queued",
         "timeout": b"180",
     }
-    order = {"kind": "run", "job": "rehearsal", "worker": "rehearsal"}
+    job_id = b"rehearsal"
+    order = {"kind": "run", "id": len(job_id), "worker": "rehearsal", "execution": "rehearsal"}
     order["fields"] = [[name, len(value)] for name, value in fields.items()]
-    return order, b"".join(fields.values())
+    return order, b"".join((job_id, *fields.values()))
 
 
 def main(sock, line, tools):
@@ -184,19 +181,20 @@ def _flush():
 
 def _run(order, body, tools, job):
     os.environ["RQ_WORKER_ID"] = order["worker"]
-    os.environ["RQ_JOB_ID"] = order["job"]
+    os.environ["RQ_JOB_ID"] = _job_id(order, body)
+    os.environ["RQ_EXECUTION_ID"] = order["execution"]
     begun = time.time()
     loaded = len(tools.user.entries)
     try:
         restore(job, order, body)
         _note_start(job, order)
-        value = job._result = _perform(job)
+        value = job._result = _perform(job, tools)
         if isinstance(value, Retry) and RETRY_IS_A_RESULT:
             answer, parts = _ask_again(job, value)
         else:
             answer, parts = _succeed(job, value)
     except BaseException:  # noqa: BLE001  SystemExit and KeyboardInterrupt are failures too
-        answer, parts = _fail(job, sys.exc_info())
+        answer, parts = _fail(job, tools, order["worker"], sys.exc_info())
     answer["started_us"] = int(begun * 1_000_000)
     answer["ended_us"] = int(job.ended_at.timestamp() * 1_000_000)
     answer["learned"] = _learned(tools, loaded)
@@ -205,8 +203,8 @@ def _run(order, body, tools, job):
 
 def restore(job, order, body):
     """Make the job what its fields say."""
-    job._id = order["job"]
-    fields, offset = {}, 0
+    job._id = _job_id(order, body)  # not by its property, which refuses what an older client may have chosen
+    fields, offset = {}, order["id"]
     for name, length in order["fields"]:
         fields[name.encode()] = body[offset : offset + length]
         offset += length
@@ -216,6 +214,10 @@ def restore(job, order, body):
     for name, date in dates.items():
         if date is not None:
             setattr(job, name, date)
+
+
+def _job_id(order, body):
+    return body[: order["id"]].decode(errors="surrogateescape")
 
 
 def _note_start(job, order):
@@ -238,8 +240,8 @@ def _date(fields, name):
     return None
 
 
-def _perform(job):
-    timeout = job.timeout or Queue.DEFAULT_TIMEOUT
+def _perform(job, tools):
+    timeout = job.timeout or tools.hooks.queue_class.DEFAULT_TIMEOUT
     with DeathPenalty(timeout, JobTimeoutException, job_id=job.id):
         return job.perform()
 
@@ -280,7 +282,7 @@ def _with_parts(answer, value, meta):
     return answer, [part for part in (value, meta) if part is not None]
 
 
-def _fail(job, exc_info):
+def _fail(job, tools, worker, exc_info):
     job.ended_at = job.last_heartbeat = datetime.now(timezone.utc)
     job._status = JobStatus.FAILED
     exc_info = _without_our_frames(exc_info)
@@ -289,6 +291,8 @@ def _fail(job, exc_info):
     except BaseException:  # noqa: BLE001
         exc_info = _without_our_frames(sys.exc_info())
     text = "".join(traceback.format_exception(*exc_info))
+    func = logs.failed(job, worker, text)
+    _call_handlers(tools.hooks.exception_handlers, job, exc_info)
     summary = "".join(traceback.format_exception_only(*exc_info[:2])).strip().splitlines()[-1]
     frames = traceback.extract_tb(exc_info[2])
     answer = {
@@ -296,16 +300,18 @@ def _fail(job, exc_info):
         "exc": text,
         "summary": summary,
         "place": f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None,
-        "func": _func_name(job),
+        "func": func,
     }
     return _with_parts(answer, None, _meta(job))
 
 
-def _func_name(job):
-    try:
-        return job.func_name
-    except BaseException:  # noqa: BLE001  its data cannot be read
-        return "<DeserializationError>"  # as RQ says it
+def _call_handlers(handlers, job, exc_info):
+    """In order; one that answers with something false, other than None, is the last. As in RQ one that raises
+    ends the horse."""
+    for handler in handlers:
+        answer = handler(job, *exc_info)
+        if answer is not None and not answer:
+            break
 
 
 def _without_our_frames(exc_info):

@@ -23,9 +23,11 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/failure.py",
     "freshq_runtime/frames.py",
     "freshq_runtime/generation.py",
+    "freshq_runtime/hooks.py",
     "freshq_runtime/horse.py",
     "freshq_runtime/lifeline.py",
     "freshq_runtime/loader.py",
+    "freshq_runtime/logs.py",
     "freshq_runtime/memory.py",
 ];
 

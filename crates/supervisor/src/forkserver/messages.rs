@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::{Hooks, PythonLogging};
+
 /// To a base, once, with its life line.
 #[derive(Debug, Serialize)]
 pub struct BaseSettings {
@@ -18,6 +20,10 @@ pub struct BaseSettings {
     pub libraries: Vec<String>,
     /// What jobs connect to.
     pub redis_url: String,
+    /// What each generation imports before anything else.
+    pub hooks: Hooks,
+    /// For RQ's loggers.
+    pub logging: PythonLogging,
 }
 
 /// From a base.
@@ -155,6 +161,9 @@ pub struct Broken {
     pub file: Option<PathBuf>,
     /// The line in it.
     pub line: Option<u32>,
+    /// What is wrong with an option that names Python, if it is that.
+    #[serde(default)]
+    pub hook: Option<String>,
     /// What had been loaded until then.
     #[serde(default)]
     pub files: BTreeMap<PathBuf, String>,
@@ -165,7 +174,13 @@ pub struct Broken {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ToHorse<'a> {
     /// Run this job; the answer is a [`JobAnswer`].
-    Run(JobFields<'a>),
+    Run {
+        /// Id of this attempt.
+        execution: &'a str,
+        /// The job.
+        #[serde(flatten)]
+        job: JobFields<'a>,
+    },
     /// Run an errand for this job; the answer is an [`ErrandAnswer`].
     Errand {
         /// What is to be done.
@@ -177,15 +192,15 @@ pub enum ToHorse<'a> {
     },
 }
 
-/// A job on its way to a horse. The body holds the field values, one after the other.
+/// A job on its way to a horse. The body holds its id, then the field values.
 #[derive(Debug, Serialize)]
 pub struct JobFields<'a> {
-    /// Job id.
-    pub job: String,
+    /// Length of the job's id, which need not be UTF-8.
+    pub id: usize,
     /// Name of the worker that runs it.
     pub worker: &'a str,
     /// Field names of the job hash, and the length of each value in the body.
-    pub fields: Vec<(String, usize)>,
+    pub fields: Vec<(&'a str, usize)>,
 }
 
 /// What an errand is for; `python/freshq_runtime/errand.py` has a function for each.

@@ -58,6 +58,8 @@ pub enum Exit {
     NotRegistered(RegisterError),
     /// This Python cannot run jobs.
     PythonUnusable(String),
+    /// A class or function that jobs run with cannot be imported, or not be honoured.
+    HookUnusable(String),
     /// A process that it cannot do without has ended.
     CompanionEnded(String),
 }
@@ -321,6 +323,8 @@ impl Supervisor {
             path: self.settings.path.clone(),
             libraries: self.learned.libraries().to_vec(),
             redis_url: self.settings.redis_url.clone(),
+            hooks: self.settings.hooks.clone(),
+            logging: self.settings.logging.clone(),
         };
         self.base_outdated = false;
         self.jobs_import_libraries = false;

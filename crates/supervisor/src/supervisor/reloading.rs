@@ -191,6 +191,11 @@ impl Supervisor {
         self.code = LoadedCode::new(broken.files);
         let moved = self.code.moved();
         let certain = moved.is_empty();
+        if let Some(problem) = broken.hook.filter(|_| certain && !self.listening) {
+            // As RQ, whose command ends. Once jobs could be run it is broken code like any other.
+            self.exit = Some(Exit::HookUnusable(problem));
+            return;
+        }
         self.drive(Input::Broken { generation, moved });
         if certain {
             let place = broken.file.zip(broken.line);
@@ -238,6 +243,7 @@ impl Supervisor {
                 traceback: String::new(),
                 file: None,
                 line: None,
+                hook: None,
                 files: BTreeMap::new(),
             },
         );

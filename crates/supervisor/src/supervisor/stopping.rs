@@ -44,6 +44,7 @@ impl Supervisor {
             Exit::NotRegistered(_) => "not registered",
             Exit::PythonUnusable(_) => "Python cannot be used",
             Exit::CompanionEnded(_) => "a process it needs has ended",
+            Exit::HookUnusable(_) => "what jobs run with cannot be used",
         };
         self.report(&Event::Stopped {
             finished: self.tally.finished,

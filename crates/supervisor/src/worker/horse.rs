@@ -39,7 +39,8 @@ impl Horse {
     /// Tells it to run a job.
     pub async fn run(&mut self, job: &Started, worker: &WorkerName) -> Result<(), LinkError> {
         let (fields, body) = job_fields(&job.job, &job.hash, worker);
-        self.link.send(&ToHorse::Run(fields), &body, &[]).await
+        let order = ToHorse::Run { execution: job.execution.as_str(), job: fields };
+        self.link.send(&order, &body, &[]).await
     }
 
     /// Tells it to run an errand.
@@ -49,14 +50,22 @@ impl Horse {
     }
 }
 
-fn job_fields<'a>(job: &JobId, hash: &JobHash, worker: &'a WorkerName) -> (JobFields<'a>, Vec<u8>) {
-    let mut body = Vec::new();
+fn job_fields<'a>(
+    job: &JobId,
+    hash: &'a JobHash,
+    worker: &'a WorkerName,
+) -> (JobFields<'a>, Vec<u8>) {
+    let id = job.as_bytes();
+    let mut body = id.to_vec();
     let mut fields = Vec::new();
     for (name, value) in hash.iter() {
-        fields.push((String::from_utf8_lossy(name).into_owned(), value.len()));
-        body.extend_from_slice(value);
+        // None of RQ's fields has another name, and what is not sent stays in Redis as it is.
+        if let Ok(name) = std::str::from_utf8(name) {
+            fields.push((name, value.len()));
+            body.extend_from_slice(value);
+        }
     }
-    (JobFields { job: job.to_string(), worker: worker.as_str(), fields }, body)
+    (JobFields { id: id.len(), worker: worker.as_str(), fields }, body)
 }
 
 /// Waits for the answer of a horse. Safe to cancel.
