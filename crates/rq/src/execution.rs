@@ -3,6 +3,7 @@
 //! Each is one script, one atomic step. `start` and `finish` are idempotent by execution id,
 //! so that a caller whose answer was lost sends the same request again.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -90,12 +91,6 @@ impl Started {
     pub fn result_ttl(&self) -> Option<i64> {
         self.hash.text("result_ttl")?.parse().ok()
     }
-
-    /// Whether it is to run again after a success.
-    fn repeats(&self) -> bool {
-        let left = self.hash.text("repeats_left");
-        left.and_then(|left| left.parse().ok()).is_some_and(|left: i64| 0 < left)
-    }
 }
 
 /// The end of an execution.
@@ -113,8 +108,19 @@ pub struct Finish<'a> {
     pub default_result_ttl: i64,
     /// What a failure for good leaves.
     pub failure_leaves: FailureLeaves,
+    /// Fields of its record that the job changed in itself; its end goes by them.
+    pub changed: BTreeMap<String, String>,
     /// Serialized meta, written only when the job is put back.
     pub meta: Option<Vec<u8>>,
+}
+
+impl Finish<'_> {
+    /// Whether the job is to run again after a success.
+    fn repeats(&self) -> bool {
+        let changed = self.changed.get("repeats_left").map(|left| left.as_str().into());
+        let left = changed.or_else(|| self.job.hash.text("repeats_left"));
+        left.and_then(|left| left.parse().ok()).is_some_and(|left: i64| 0 < left)
+    }
 }
 
 /// How an execution ended.
@@ -233,7 +239,7 @@ impl Client {
             .map_or_else(|| vec![self.keys().worker(&finish.job.worker)], |n| self.start_keys(n));
         let value = finish.ending.value().unwrap_or_default();
         // Only a job that runs again has its value in its hash, too.
-        let repeats = matches!(finish.ending, Ending::Retry(_)) || finish.job.repeats();
+        let repeats = matches!(finish.ending, Ending::Retry(_)) || finish.repeats();
         let (encoded, trace) = (BASE64.encode(value), finish.ending.trace());
         let args: [&[u8]; 7] = [
             start.as_bytes(),
@@ -335,7 +341,8 @@ impl Client {
             "execution": job.execution.as_str(),
             "rate_limit_key": job.hash.text("rate_limit_key").unwrap_or_default(),
             "kind": finish.ending.kind(),
-            "repeats": job.repeats(),
+            "repeats": finish.repeats(),
+            "changed": finish.changed.iter().flat_map(|(n, v)| [n, v]).collect::<Vec<_>>(),
             "retry": match &finish.ending {
                 Ending::Retry(retry) => json!({
                     "max": retry.max,

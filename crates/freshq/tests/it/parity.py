@@ -1,6 +1,6 @@
 """Enqueues the jobs of the parity test, and shows what a worker left, without what differs by chance.
 
-    parity.py enqueue URL
+    parity.py SCENARIO URL
     parity.py dump URL
 """
 
@@ -13,7 +13,7 @@ import time
 import zlib
 
 from redis import Redis
-from rq import Queue, Retry
+from rq import Queue, RateLimit, Repeat, Retry
 from rq.group import Group
 from rq.job import Dependency
 
@@ -31,12 +31,17 @@ OWN = {
 LONG = 5000
 
 
-def enqueue(r):
+def enqueuer(r, module="app.tasks"):
     queue = Queue("default", connection=r)
 
     def job(job_id, func, *args, **options):
-        return queue.enqueue(f"app.tasks.{func}", *args, job_id=job_id, **options)
+        return queue.enqueue(f"{module}.{func}", *args, job_id=job_id, **options)
 
+    return job
+
+
+def once(r):
+    job, queue = enqueuer(r), Queue("default", connection=r)
     job("value", "add", 1, b=2)
     job("none", "nothing")
     job("fails", "boom")
@@ -80,6 +85,80 @@ def dependents(job):
     job("both", "add", 1, depends_on=[broken, later])
     unkept = job("unkept-parent", "add", 1, result_ttl=0)
     job("child-of-unkept", "add", 1, depends_on=unkept, at_front=True)
+
+
+def again(r):
+    job = enqueuer(r, "app.again")
+    job("asks", "ask", 2)
+    job("asks-once-and-is-kept-briefly", "ask", 1, failure_ttl=LONG, meta={"a": 1})
+    job("asks-for-later", "ask", 2, LONG, ttl=LONG)
+    job("asks-for-later-twice", "ask", 3, [0, LONG])
+    job("asks-for-the-front", "ask", 1, 0, True)
+    job("asks-and-may-fail", "ask", 1, retry=Retry(max=3))
+    job("asks-and-ends", "ask_then_end", meta={"a": 1})
+    job("asks-unkept", "ask", 1, failure_ttl=0)
+    asks = job("asks-before-others", "ask", 1)
+    job("after-asks", "count", depends_on=Dependency([asks], allow_failure=True))
+    job("repeats", "count", repeat=Repeat(times=2), meta={"a": 1})
+    job("repeats-later", "count", repeat=Repeat(times=2, interval=LONG))
+    job("repeats-at-once-then-later", "count", repeat=Repeat(times=3, interval=[0, LONG, 2 * LONG]))
+    job("repeats-unkept", "count", repeat=Repeat(times=1), result_ttl=0)
+    job("repeats-unkept-later", "count", repeat=Repeat(times=1, interval=LONG), result_ttl=0)
+    job("repeats-for-ever-kept", "count", repeat=Repeat(times=1), result_ttl=-1)
+    job("repeats-expiring", "count", repeat=Repeat(times=2, interval=LONG), ttl=LONG)
+    job("repeats-nothing", "nothing", repeat=Repeat(times=1, interval=LONG))
+    job("repeats-at-front", "count", repeat=Repeat(times=1), at_front=True)
+    job("repeats-failing", "boom", repeat=Repeat(times=2))
+    job("repeats-and-asks", "ask_then_end", repeat=Repeat(times=1, interval=LONG))
+    parent = job("repeating-parent", "count", repeat=Repeat(times=1, interval=LONG))
+    job("child-of-repeating", "count", depends_on=parent)
+    job("cancels-itself", "cancel")
+    job("cancels-itself-and-fails", "cancel_and_fail")
+    job("deletes-itself", "delete")
+    job("wants-no-more-retries", "no_more_retries", retry=Retry(max=3))
+    job("keeps-shortly", "keep_shortly")
+    job("keeps-failure-shortly", "keep_failure_shortly")
+    job("unreadable-meta", "boom", retry=Retry(max=1))
+    r.hset("rq:job:unreadable-meta", "meta", b"\x80garbage")
+
+
+def limited(r):
+    job = enqueuer(r, "app.again")
+
+    def one(job_id, func, *args, key="one", **options):
+        return job(job_id, func, *args, rate_limit=RateLimit(key, 1), **options)
+
+    for n in range(3):
+        one(f"one-{n}", "count")
+    one("one-fails", "boom")
+    one("one-is-retried", "boom", retry=Retry(max=1))
+    one("one-is-retried-later", "boom", retry=Retry(max=1, interval=LONG))
+    one("one-asks", "ask", 1)
+    one("one-asks-for-later", "ask", 1, LONG)
+    one("one-repeats", "count", repeat=Repeat(times=1))
+    one("one-repeats-later", "count", repeat=Repeat(times=1, interval=LONG))
+    one("one-unkept", "count", result_ttl=0)
+    one("one-at-front", "count", at_front=True)
+    one("one-expiring", "count", ttl=LONG)
+    one("one-cancels-itself", "cancel")
+    one("one-deletes-itself", "delete")
+    parent = one("one-parent", "count")
+    one("one-child", "count", depends_on=parent)
+    one("child-of-another-limit", "count", key="two", depends_on=parent, at_front=True)
+    plain = job("plain-parent", "count")
+    one("limited-child-of-plain", "count", key="three", depends_on=plain)
+    one("one-last", "count")
+
+
+def unrecorded(r):
+    job = enqueuer(r, "app.again")
+    job("value", "count")
+    job("fails", "boom")
+    job("fails-unkept", "boom", failure_ttl=0)
+    job("is-retried", "boom", retry=Retry(max=1))
+    job("asks", "ask", 1)
+    parent = job("broken-parent", "boom")
+    job("lenient", "count", depends_on=Dependency([parent], allow_failure=True))
 
 
 def shown(field, value):
@@ -134,10 +213,10 @@ def dump(r):
 def main():
     action, url = sys.argv[1:]
     r = Redis.from_url(url, protocol=2)
-    if action == "enqueue":
-        enqueue(r)
-    else:
+    if action == "dump":
         print(json.dumps(dump(r)))
+    else:
+        {"once": once, "again": again, "limited": limited, "unrecorded": unrecorded}[action](r)
 
 
 main()

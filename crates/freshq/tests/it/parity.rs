@@ -77,7 +77,16 @@ def bad_callback(*args):
 
 /// What is written on purpose otherwise than by RQ 3.0.0: where, what RQ has there, what freshq has.
 /// Null is nothing.
-fn intended() -> Vec<(&'static str, Value, Value)> {
+type Intended = Vec<(&'static str, Value, Value)>;
+
+fn always_intended() -> Intended {
+    vec![
+        // With this a lost answer to the end of a job can be asked for again.
+        ("/rq:worker:w1/2/freshq_finished", Value::Null, json!("own")),
+    ]
+}
+
+fn intended_once() -> Intended {
     vec![
         // A job that is not kept leaves no entry that outlives it; RQ's is gone with the next
         // maintenance.
@@ -85,8 +94,6 @@ fn intended() -> Vec<(&'static str, Value, Value)> {
         // RQ forgets which worker ran a job that was killed.
         ("/rq:job:killed/2/worker_name", json!(""), json!("w1")),
         ("/rq:job:killed/2/last_heartbeat", json!(""), json!("time")),
-        // With this a lost answer to the end of a job can be asked for again.
-        ("/rq:worker:w1/2/freshq_finished", Value::Null, json!("own")),
     ]
 }
 
@@ -102,26 +109,29 @@ fn script(context: &Context, action: &str) -> String {
 }
 
 /// What a worker leaves: each key with its type, whether it expires, and its content.
-fn left_by(work: impl FnOnce(&Context)) -> Value {
+fn left_by(scenario: &str, work: impl FnOnce(&Context)) -> Value {
     let context = Context::new();
     context.write("app/__init__.py", "");
     context.write("app/tasks.py", TASKS);
-    script(&context, "enqueue");
+    context.write("app/again.py", include_str!("parity_tasks.py"));
+    script(&context, scenario);
     work(&context);
     serde_json::from_str(&script(&context, "dump")).expect("JSON")
 }
 
-fn rq_worker(context: &Context) {
+fn rq_worker(context: &Context, options: &[&str]) {
     let mut command = Command::new(testing::python());
     command
         .args(["-m", "rq.cli", "worker", "--burst", "--name", "w1", "--url", &context.redis.url()])
+        .args(options)
         .current_dir(context.project.path());
     let (status, output) = Worker::start(command).end();
     assert_eq!(status.code(), Some(0), "{output}");
 }
 
-fn freshq_worker(context: &Context) {
-    let (status, output) = context.unready_worker(&["--burst", "--name", "w1"]).end();
+fn freshq_worker(context: &Context, options: &[&str]) {
+    let options = [&["--burst", "--name", "w1"], options].concat();
+    let (status, output) = context.unready_worker(&options).end();
     assert_eq!(status.code(), Some(0), "{output}");
 }
 
@@ -149,19 +159,60 @@ fn differences(rq: &Value, freshq: &Value) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn the_same_jobs_leave_the_same_as_rqs_worker() {
-    let mut rq = left_by(rq_worker);
-    let mut freshq = left_by(freshq_worker);
-    for (path, theirs, ours) in intended() {
+/// A job that was deleted while it ran comes back with RQ's worker; with ours it stays deleted.
+fn take_revived(rq: &mut Value, freshq: &mut Value, job: &str) {
+    for path in [
+        format!("/rq:job:{job}"),
+        format!("/rq:results:{job}"),
+        format!("/rq:finished:default/2/{job}"),
+    ] {
+        assert!(!take(rq, &path).is_null(), "{path} of rq");
+        assert!(take(freshq, &path).is_null(), "{path} of freshq");
+    }
+}
+
+/// Runs the jobs of a scenario with both workers, and compares; returns what RQ's worker has left.
+fn compare(scenario: &str, options: &[&str], intended: Intended, revived: &[&str]) -> Value {
+    let mut rq = left_by(scenario, |context| rq_worker(context, options));
+    let mut freshq = left_by(scenario, |context| freshq_worker(context, options));
+    for job in revived {
+        take_revived(&mut rq, &mut freshq, job);
+    }
+    for (path, theirs, ours) in intended.into_iter().chain(always_intended()) {
         assert_eq!(take(&mut rq, path), theirs, "{path} of rq");
         assert_eq!(take(&mut freshq, path), ours, "{path} of freshq");
     }
     let found = differences(&rq, &freshq);
     assert!(found.is_empty(), "{}", found.join("\n"));
+    rq
+}
+
+#[test]
+fn the_same_jobs_leave_the_same_as_rqs_worker() {
+    let rq = compare("once", &[], intended_once(), &[]);
     // A comparison of nothing would find nothing.
     assert_eq!(rq.pointer("/rq:job:grandchild/2/status"), Some(&json!("finished")));
     assert_eq!(rq.pointer("/rq:results:value/2/0/type"), Some(&json!("1")));
     let seen = rq.pointer("/seen-by-a-running-job/2").and_then(Value::as_str).unwrap();
     assert!(seen.contains("rq:wip:default zset for ever running:execution"), "{seen}");
+}
+
+#[test]
+fn jobs_that_run_again_leave_the_same_as_rqs_worker() {
+    let unkept = ("/rq:failed:default/2/asks-unkept", json!("past"), Value::Null);
+    let rq = compare("again", &[], vec![unkept], &["deletes-itself"]);
+    assert_eq!(rq.pointer("/rq:results:asks/2/2/type"), Some(&json!("5")));
+    assert_eq!(rq.pointer("/rq:job:repeats-later/2/status"), Some(&json!("scheduled")));
+}
+
+#[test]
+fn rate_limited_jobs_leave_the_same_as_rqs_worker() {
+    let rq = compare("limited", &[], Vec::new(), &["one-deletes-itself"]);
+    assert_eq!(rq.pointer("/rq:job:one-last/2/status"), Some(&json!("finished")));
+}
+
+#[test]
+fn failures_that_are_not_recorded_leave_the_same_as_with_rqs_worker() {
+    let rq = compare("unrecorded", &["--disable-default-exception-handler"], Vec::new(), &[]);
+    assert_eq!(rq.pointer("/rq:job:fails/2/status"), Some(&json!("failed")));
 }

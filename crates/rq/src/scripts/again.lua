@@ -111,6 +111,7 @@ end
 -- the end from being written, if anything does.
 local function prepare(f)
   f.had = fields(job_key(f.prefix, f.job), READ)
+  for i = 1, #(f.changed or {}), 2 do f.had[f.changed[i]] = f.changed[i + 1] end
   f.origin = (f.had.origin or '') ~= '' and f.had.origin or f.queue
   f.frees_dependents = f.had.status ~= 'canceled' and f.had.status ~= 'stopped'
   local plan = plan_again(f)

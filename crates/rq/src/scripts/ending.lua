@@ -25,10 +25,12 @@ local function add_result(f, kind, name, data, ttl)
   if ttl and 0 < ttl then call('EXPIRE', results, ttl) end
 end
 
--- Writes the status of a job, the times of its execution, and more fields, as names and values.
+-- Writes the status of a job, what it changed in itself, the times of its execution, and more fields, as
+-- names and values.
 local function write_job(f, status, more)
   local written = {'status', status}
   if f.execution then
+    add(written, unpack(f.changed))
     add(written, 'started_at', f.started, 'ended_at', f.kind == 'stopped' and '' or f.now,
       'last_heartbeat', f.now, 'worker_name', f.worker)
   end

@@ -2,7 +2,7 @@
 
 use rq::{Ending, Finish, Finished, ReturnedRetry, Started};
 
-use crate::common::{World, at, birth, ended, inflated};
+use crate::common::{World, at, birth, ended, failure, inflated, success};
 
 fn asks<'a>(job: &'a Started, max: i64, intervals: &[f64]) -> Finish<'a> {
     ended(
@@ -153,4 +153,22 @@ async fn the_same_question_twice_is_one() {
         assert_eq!(world.finish(&finish).await, Finished::Already);
         assert_eq!(world.dump().await.without("rq:worker:"), once.without("rq:worker:"));
     }
+}
+
+#[tokio::test]
+async fn an_end_goes_by_what_the_job_changed_in_itself() {
+    let changed = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
+    let world = World::new().await;
+    let started = world.run("j", "retries_left 3").await;
+    let finish = Finish { changed: changed("retries_left", "0"), ..failure(&started) };
+    assert_eq!(world.finish(&finish).await, Finished::Failed);
+    assert_eq!(world.field("j", "retries_left").await.as_deref(), Some("0"));
+    let started = world.run("k", "").await;
+    let finish = Finish { changed: changed("repeats_left", "2"), ..success(&started) };
+    assert_eq!(world.finish(&finish).await, Finished::Repeated { left: 1 });
+    assert_eq!(world.field("k", "repeats_left").await.as_deref(), Some("1"));
+    world.send(&["DEL rq:queue:q"]).await;
+    let started = world.run("l", "").await;
+    world.finish(&Finish { changed: changed("result_ttl", "-1"), ..success(&started) }).await;
+    assert_eq!(world.score("finished", "l").await.as_deref(), Some("inf"));
 }

@@ -311,6 +311,7 @@ pub(crate) fn ended(job: &Started, ending: Ending) -> Finish<'_> {
         ending,
         default_result_ttl: 500,
         failure_leaves: FailureLeaves::Record,
+        changed: BTreeMap::new(),
         meta: None,
     }
 }

@@ -7,6 +7,7 @@ runs on every failing attempt, and if it raises its exception is the recorded on
 
 import _signal
 import logging
+import operator
 import os
 import pickle
 import random
@@ -44,6 +45,12 @@ UNSERIALIZABLE = "Unserializable return value"
 # Since rq 2.1, and since 2.8: a client can read only the types of results that it knows.
 RETRY_IS_A_RESULT = hasattr(Result.Type, "RETRIED")
 EXCEEDED_IS_A_RESULT = hasattr(Result.Type, "MAX_RETRIES_EXCEEDED")
+# What a job may change in itself while it runs; older versions of rq do not know them all.
+CHANGEABLE = (
+    "description", "timeout", "result_ttl", "failure_ttl", "ttl", "enqueue_at_front", "allow_dependency_failures",
+    "retries_left", "retry_intervals", "enqueue_at_front_on_retry", "number_of_retries", "repeats_left",
+    "repeat_intervals",
+)
 # Longest wait for a retry, in seconds: no date is further ahead.
 FOR_EVER = 1e11
 ENVIRONMENT = ("RQ_WORKER_ID", "RQ_JOB_ID", "RQ_EXECUTION_ID")
@@ -76,6 +83,8 @@ class Tools:
         self.connection = wanted.connection_class.from_url(settings["redis_url"])
         # Made ahead, for the one job that a horse runs and for its rehearsal: a new one touches many pages.
         self.job = wanted.job_class("", connection=self.connection, serializer=wanted.serializer)
+        self.changeable = [name for name in CHANGEABLE if hasattr(self.job, name)]
+        self.look_at = operator.attrgetter(*self.changeable)
         self.rehearsal_job = Job("", connection=self.connection)
         self.rehearsal = _rehearsal()
         self.modules = frozenset(sys.modules)
@@ -185,8 +194,10 @@ def _run(order, body, tools, job):
     os.environ["RQ_EXECUTION_ID"] = order["execution"]
     begun = time.time()
     loaded = len(tools.user.entries)
+    before = None
     try:
         restore(job, order, body)
+        before = tools.look_at(job)
         _note_start(job, order)
         value = job._result = _perform(job, tools)
         if isinstance(value, Retry) and RETRY_IS_A_RESULT:
@@ -198,6 +209,8 @@ def _run(order, body, tools, job):
     answer["started_us"] = int(begun * 1_000_000)
     answer["ended_us"] = int(job.ended_at.timestamp() * 1_000_000)
     answer["learned"] = _learned(tools, loaded)
+    if before is not None and tools.look_at(job) != before:
+        answer["changed"] = _changed(job, tools, before)
     return answer, parts
 
 
@@ -274,6 +287,16 @@ def _dumped(job, value):
         return job.serializer.dumps(value)
     except BaseException:  # noqa: BLE001  as RQ: the job has succeeded all the same
         return job.serializer.dumps(UNSERIALIZABLE)
+
+
+def _changed(job, tools, before):
+    """What the job changed in itself, as it stands in a job's hash: RQ goes by that at the end."""
+    names = [name for name, old in zip(tools.changeable, before) if getattr(job, name) != old]
+    try:
+        fields = job.to_dict(include_meta=False, include_result=False)
+    except Exception:  # noqa: BLE001  nothing that could be stored
+        return {}
+    return {name: str(fields.get(name, "")) for name in names}
 
 
 def _with_parts(answer, value, meta):

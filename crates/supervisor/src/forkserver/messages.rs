@@ -237,6 +237,9 @@ pub struct JobAnswer {
     /// What it asks for, if it returned a `Retry`.
     #[serde(default)]
     pub retry: Option<RetryAsked>,
+    /// Fields of its record that it changed in itself.
+    #[serde(default)]
+    pub changed: BTreeMap<String, String>,
     /// The traceback of a failure.
     #[serde(default)]
     pub exc: String,

@@ -446,7 +446,7 @@ impl Slot {
         began: Moment,
     ) -> Option<Box<Started>> {
         self.jobs_run += 1;
-        let Record { ending, meta, started_at, ended_at, failure } =
+        let Record { ending, meta, changed, started_at, ended_at, failure } =
             outcome.into_record(clock::wall());
         let finish = Finish {
             job,
@@ -455,6 +455,7 @@ impl Slot {
             ending,
             default_result_ttl: self.shared.settings.result_ttl,
             failure_leaves: self.shared.settings.failure_leaves,
+            changed,
             meta,
         };
         let orders = *self.shared.orders.borrow();

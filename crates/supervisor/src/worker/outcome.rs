@@ -1,5 +1,7 @@
 //! Every way an execution ends, and what is recorded for it.
 
+use std::collections::BTreeMap;
+
 use rq::{Ending, Finished, JobRefusal, ReturnedRetry, STOPPED_TEXT, Timestamp};
 
 use super::horse::Answer;
@@ -36,6 +38,8 @@ pub struct Record {
     pub ending: Ending,
     /// Serialized meta, for the case that the job is put back.
     pub meta: Option<Vec<u8>>,
+    /// Fields of its record that the job changed in itself.
+    pub changed: BTreeMap<String, String>,
     /// When the job's function was called.
     pub started_at: Timestamp,
     /// When it ended.
@@ -51,7 +55,8 @@ impl Outcome {
             Self::Answered(answer) => answered(*answer),
             Self::Died { status, began } => died(status, began, now),
             Self::Stopped { began } => {
-                failed(Ending::Stopped, STOPPED_TEXT.to_owned(), (began, now))
+                let text = STOPPED_TEXT.to_owned();
+                silent(Ending::Stopped, (text.clone(), text), (began, now))
             }
             Self::Refused(refusal) => refused(refusal.to_string(), now),
             Self::Unsendable(text) => refused(text, now),
@@ -107,6 +112,7 @@ fn answered(answer: Answer) -> Record {
     Record {
         ending,
         meta,
+        changed: head.changed,
         started_at: Timestamp::from_micros(head.started_us),
         ended_at: Timestamp::from_micros(head.ended_us),
         failure,
@@ -115,13 +121,8 @@ fn answered(answer: Answer) -> Record {
 
 fn died(status: Option<i32>, began: Timestamp, now: Timestamp) -> Record {
     let text = died_text(status);
-    let failure = Failure {
-        summary: format!("{}{}", text.trim_end_matches("; "), status.map_or("", signal_name)),
-        traceback: text.clone(),
-        ..Failure::default()
-    };
-    let ending = Ending::Failed { exc_text: text };
-    Record { ending, meta: None, started_at: began, ended_at: now, failure: Some(failure) }
+    let summary = format!("{}{}", text.trim_end_matches("; "), status.map_or("", signal_name));
+    silent(Ending::Failed { exc_text: text.clone() }, (summary, text), (began, now))
 }
 
 /// RQ's text, to the letter: people and their tools match on it.
@@ -151,13 +152,17 @@ fn signal_name(status: i32) -> &'static str {
 }
 
 fn refused(text: String, now: Timestamp) -> Record {
-    failed(Ending::Failed { exc_text: text.clone() }, text, (now, now))
+    silent(Ending::Failed { exc_text: text.clone() }, (text.clone(), text), (now, now))
 }
 
 /// What is recorded for a job that cannot speak for itself.
-fn failed(ending: Ending, text: String, (started_at, ended_at): (Timestamp, Timestamp)) -> Record {
-    let failure = Failure { summary: text.clone(), traceback: text, ..Failure::default() };
-    Record { ending, meta: None, started_at, ended_at, failure: Some(failure) }
+fn silent(
+    ending: Ending,
+    (summary, traceback): (String, String),
+    (started_at, ended_at): (Timestamp, Timestamp),
+) -> Record {
+    let failure = Some(Failure { summary, traceback, ..Failure::default() });
+    Record { ending, meta: None, changed: BTreeMap::new(), started_at, ended_at, failure }
 }
 
 #[cfg(test)]
