@@ -2,10 +2,24 @@
 
 use std::ffi::OsString;
 
-/// URL of Redis (RQ's name for it; before [`REDIS_URL`]).
+/// URL of Redis (RQ's name for it, before [`REDIS_URL`]); read by the command line itself.
 pub(crate) const RQ_REDIS_URL: &str = "RQ_REDIS_URL";
 /// URL of Redis.
 pub(crate) const REDIS_URL: &str = "REDIS_URL";
+/// RQ's settings of Redis, read when no URL and no configuration module is given. The first that is set counts.
+pub(crate) const REDIS_SETTINGS: &[&str] = &[
+    REDIS_URL,
+    "REDIS_HOST",
+    "REDIS_PORT",
+    "REDIS_DB",
+    "REDIS_PASSWORD",
+    "REDIS_SSL",
+    "REDIS_SSL_CA_CERTS",
+    "REDIS_SSL_CA_DATA",
+    "REDIS_SSL_CERT_REQS",
+    "REDIS_SSL_KEYFILE",
+    "REDIS_SSL_CERTFILE",
+];
 /// Queue to work on when none is named.
 pub(crate) const RQ_QUEUE_NAME: &str = "RQ_QUEUE_NAME";
 /// Prefix of all keys (RQ's).
@@ -36,6 +50,11 @@ pub(crate) fn names() -> impl Iterator<Item = String> {
 /// The value of a variable as text.
 pub(crate) fn text(name: &str) -> Option<String> {
     get(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// The value of a variable as it is; an empty one is empty.
+pub(crate) fn raw(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Whether a variable says yes; none if it is unset.

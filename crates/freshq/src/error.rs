@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use embedded::redis::{FindError, StartError as RedisStartError};
 use rq::{ConnectError, RegisterError};
 use supervisor::StartError;
+use supervisor::forkserver::config_module::ConfigError;
 use supervisor::forkserver::interpreter::InterpreterError;
 
 use crate::commands::demo::DemoError;
@@ -23,6 +24,12 @@ pub(crate) enum Error {
     Register(RegisterError),
     #[error(transparent)]
     Interpreter(#[from] InterpreterError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{name} in the configuration module has to be {expected}")]
+    Setting { name: &'static str, expected: &'static str },
+    #[error("{0}")]
+    ProjectFile(String),
     #[error("{0}")]
     Python(String),
     #[error("{0}")]
@@ -57,12 +64,14 @@ impl Error {
             Self::Folder { .. }
             | Self::WatchesTooMuch { .. }
             | Self::Start(StartError::Watch(_) | StartError::Glob(_)) => exit::WATCH,
-            Self::Usage(_) => exit::USAGE,
+            Self::Usage(_) | Self::ProjectFile(_) => exit::USAGE,
             Self::Broken => exit::BROKEN,
             Self::EmbeddedFind(_) | Self::EmbeddedStart(_) | Self::EmbeddedEnded { .. } => {
                 exit::EMBEDDED
             }
             Self::Connect(_)
+            | Self::Config(_)
+            | Self::Setting { .. }
             | Self::Suspended
             | Self::Register(_)
             | Self::Hook(_)

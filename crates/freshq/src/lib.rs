@@ -13,23 +13,20 @@ mod error;
 pub mod exit;
 mod python;
 mod settings;
+mod told;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use crate::args::{Args, Command};
 use crate::console::Printer;
 
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
-    // clap prints its own usage errors and ends with exit::USAGE.
-    let args = Args::parse();
-    let result = match args.command {
-        Command::Worker(worker) => commands::worker::run(&worker),
+    let result = Args::of_process().and_then(|args| match args.command {
+        Command::Worker(worker) => commands::worker::run(&worker, &args.origins),
         Command::Demo(demo) => commands::demo::run_command(&demo),
         Command::Url => commands::url::run(),
-    };
+    });
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

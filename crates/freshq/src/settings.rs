@@ -3,71 +3,47 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rq::{FailureLeaves, QueueName, WorkerName};
+use rq::{FailureLeaves, WorkerName};
 use supervisor::Settings;
 use supervisor::forkserver::interpreter::Interpreter;
 use supervisor::reload::machine::OnBroken;
 use supervisor::settings::{Companion, ReloadSettings};
 
-use crate::args::{self, RedisArgs, ReloadArgs, WorkerArgs};
+use crate::args::{self, Origin, Origins, ReloadArgs, WorkerArgs};
 use crate::env_vars;
 use crate::error::Error;
+use crate::told::Told;
 
 /// A value, and why it is that one.
+#[derive(Debug)]
 pub(crate) struct Decision<T> {
     pub(crate) value: T,
-    pub(crate) why: &'static str,
+    pub(crate) why: String,
 }
 
-/// Where Redis is.
-pub(crate) enum RedisChoice {
-    /// At this URL.
-    Url(String),
-    /// A private server of this project.
-    Embedded,
-}
-
-/// Which Redis, in the order: option, `RQ_REDIS_URL`, `REDIS_URL`, default.
-pub(crate) fn redis(args: &RedisArgs) -> Decision<RedisChoice> {
-    let (value, why) = if let Some(url) = &args.url {
-        (url.clone(), "--url")
-    } else if let Some(url) = env_vars::text(env_vars::RQ_REDIS_URL) {
-        (url, env_vars::RQ_REDIS_URL)
-    } else if let Some(url) = env_vars::text(env_vars::REDIS_URL) {
-        (url, env_vars::REDIS_URL)
-    } else {
-        ("redis://localhost:6379/0".to_owned(), "default")
-    };
-    let value = if value == "embedded" { RedisChoice::Embedded } else { RedisChoice::Url(value) };
-    Decision { value, why }
-}
-
-/// Whether to reload: option, `FRESHQ_RELOAD`, `RQ_WORKER_AUTORELOAD`, default off.
-pub(crate) fn reload(args: &ReloadArgs) -> Decision<bool> {
-    let by_variable = |name| env_vars::flag(name).map(|value| Decision { value, why: name });
-    if args.reload {
-        return Decision { value: true, why: "--reload" };
-    }
+/// Whether to reload: option, `FRESHQ_RELOAD`, `RQ_WORKER_AUTORELOAD`, file, default off.
+pub(crate) fn reload(args: &ReloadArgs, origins: &Origins) -> Decision<bool> {
+    let origin = origins.get("reload");
     if args.no_reload {
-        return Decision { value: false, why: "--no-reload" };
+        return Decision { value: false, why: "--no-reload".to_owned() };
     }
-    by_variable(env_vars::FRESHQ_RELOAD)
-        .or_else(|| by_variable(env_vars::RQ_WORKER_AUTORELOAD))
-        .unwrap_or(Decision { value: false, why: "default; --reload turns it on" })
-}
-
-/// The queues that were named, or RQ's default.
-pub(crate) fn queues(args: &WorkerArgs) -> Vec<QueueName> {
-    if args.queues.is_empty() {
-        let name = env_vars::text(env_vars::RQ_QUEUE_NAME).unwrap_or_else(|| "default".to_owned());
-        return name.split([',', ' ']).filter(|n| !n.is_empty()).map(QueueName::new).collect();
+    let by_variable = || {
+        let names = [env_vars::FRESHQ_RELOAD, env_vars::RQ_WORKER_AUTORELOAD];
+        names.into_iter().find_map(|name| Some((env_vars::flag(name)?, name)))
+    };
+    let by_variable = if origin <= Origin::File { by_variable() } else { None };
+    match by_variable {
+        Some((value, name)) => Decision { value, why: name.to_owned() },
+        None if origin == Origin::Default => {
+            Decision { value: false, why: "default; --reload turns it on".to_owned() }
+        }
+        None => Decision { value: args.reload, why: origins.name("reload") },
     }
-    args.queues.iter().map(QueueName::new).collect()
 }
 
 /// One name per slot.
-pub(crate) fn workers(args: &WorkerArgs) -> Vec<WorkerName> {
-    match (&args.name, args.num_workers) {
+pub(crate) fn workers(name: Option<&String>, count: u16) -> Vec<WorkerName> {
+    match (name, count) {
         (Some(name), 1) => vec![WorkerName::new(name)],
         (Some(name), count) => {
             (1..=count).map(|n| WorkerName::new(format!("{name}-{n}"))).collect()
@@ -141,7 +117,8 @@ fn is_library(path: &Path, here: &Path) -> bool {
 /// What has been found out before the engine can be told anything.
 pub(crate) struct Found {
     pub(crate) interpreter: Interpreter,
-    pub(crate) redis_url: String,
+    pub(crate) told: Told,
+    pub(crate) redis_url: Option<String>,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) reload: bool,
     pub(crate) cache: PathBuf,
@@ -156,8 +133,8 @@ pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Settings {
         args::OnBroken::Hold => OnBroken::Hold,
     };
     Settings {
-        workers: workers(args),
-        queues: queues(args),
+        workers: workers(found.told.name.as_ref(), args.num_workers),
+        queues: found.told.queues,
         burst: args.burst,
         max_jobs: args.max_jobs,
         worker_ttl: Duration::from_secs(args.worker_ttl.into()),
@@ -172,6 +149,7 @@ pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Settings {
         with_scheduler: args.with_scheduler,
         interpreter: found.interpreter,
         redis_url: found.redis_url,
+        config: found.told.config,
         path: import_path(args),
         roots: found.roots,
         imports: args.python.import.clone(),

@@ -3,6 +3,7 @@
 //! One multiplexed connection for everything that answers at once. It is made anew after a
 //! failure, at the next request; nothing is sent twice by itself, because only the caller
 //! knows that its request is idempotent. A peek has a connection of its own, since it blocks.
+//! Whoever needs a connection asks [`Client::reach`] where to: with sentinels that changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,14 @@ use tokio::sync::Mutex;
 use crate::error::{ConnectError, Error};
 use crate::keys::Keys;
 use crate::names::QueueName;
-use crate::url;
+use crate::sentinel::{NoMaster, Sentinel};
+use crate::source::{Source, Target};
 
 /// How to reach Redis.
 #[derive(Clone, Debug)]
 pub struct Connect {
-    /// `redis://[user:password@]host[:port][/db]` or `unix://[user:password@]/path?db=0`.
-    pub url: String,
+    /// Where it is.
+    pub source: Source,
     /// Prefix of all keys; RQ's default is `rq`.
     pub key_prefix: String,
     /// Longest wait for the answer to a command that does not block.
@@ -58,12 +60,60 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    client: redis::Client,
+    route: Route,
     keys: Keys,
     server: Server,
     display_url: String,
     config: AsyncConnectionConfig,
     current: Mutex<Current>,
+}
+
+/// How to come by the server to connect to.
+#[derive(Debug)]
+enum Route {
+    /// Always the same one.
+    Server(redis::Client),
+    /// The one that sentinels name now; each is asked for so long.
+    Sentinel(Sentinel, Duration),
+}
+
+impl Route {
+    async fn reach(&self) -> Result<redis::Client, Lost> {
+        match self {
+            Self::Server(client) => Ok(client.clone()),
+            Self::Sentinel(sentinel, limit) => {
+                let master = sentinel.find(*limit).await.map_err(Lost::NoMaster)?;
+                master.client().map_err(Lost::Unusable)
+            }
+        }
+    }
+}
+
+/// Why there is no server to connect to.
+enum Lost {
+    NoMaster(NoMaster),
+    /// Its certificates can no longer be read.
+    Unusable(ConnectError),
+}
+
+impl From<Lost> for ConnectError {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::NoMaster(NoMaster { master, tried }) => Self::NoMaster { master, tried },
+            Lost::Unusable(error) => error,
+        }
+    }
+}
+
+impl From<Lost> for Error {
+    /// As a failure of the connection: it will be tried again.
+    fn from(lost: Lost) -> Self {
+        let reason = match lost {
+            Lost::NoMaster(error) => error.to_string(),
+            Lost::Unusable(error) => error.to_string(),
+        };
+        Self::from(redis::RedisError::from(std::io::Error::other(reason)))
+    }
 }
 
 /// The connection that requests go through now.
@@ -78,14 +128,22 @@ struct Current {
 impl Client {
     /// Connects, and makes sure that what answers can be used.
     pub async fn connect(options: Connect) -> Result<Self, ConnectError> {
-        let info = url::parse(&options.url)?;
-        let display_url = url::redacted(&options.url);
-        let db = info.redis_settings().db();
-        let failed = |error: redis::RedisError| ConnectError::of(&display_url, db, &error);
-        let client = redis::Client::open(info).map_err(failed)?;
+        let keys = Keys::new(options.key_prefix)?;
+        let (target, display_url) = Target::of(&options.source)?;
+        let (endpoint, route) = match target {
+            Target::Server(server) => (server.clone(), Route::Server(server.client()?)),
+            Target::Sentinel(sentinel) => {
+                let endpoint = sentinel.to_master.clone();
+                (endpoint, Route::Sentinel(sentinel, options.connect_timeout))
+            }
+        };
+        let failed =
+            |error: redis::RedisError| ConnectError::of(&display_url, endpoint.db(), &error);
+        let limit = endpoint.connect_timeout().unwrap_or(options.connect_timeout);
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.connect_timeout))
+            .set_connection_timeout(Some(limit))
             .set_response_timeout(Some(options.response_timeout));
+        let client = route.reach().await?;
         let mut connection =
             client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
         let info: String =
@@ -96,9 +154,8 @@ impl Client {
             let version = format!("{major}.{minor}.{patch}");
             return Err(ConnectError::TooOld { url: display_url, version });
         }
-        let keys = Keys::new(options.key_prefix);
         let current = Mutex::new(Current { connection: Some(connection), number: 0 });
-        let shared = Shared { client, keys, server, display_url, config, current };
+        let shared = Shared { route, keys, server, display_url, config, current };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -138,8 +195,8 @@ impl Client {
     pub async fn peek(&self, queue: &QueueName) -> Result<Peek, Error> {
         // The server limits the wait; a limit here would only abandon it half way.
         let config = self.shared.config.clone().set_response_timeout(None);
-        let connection =
-            self.shared.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let client = self.reach().await?;
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok(Peek { connection, key: self.keys().queue(queue) })
     }
 
@@ -173,13 +230,18 @@ impl Client {
         self.checked(result, number).await
     }
 
+    /// The server to connect to now.
+    pub(crate) async fn reach(&self) -> Result<redis::Client, Error> {
+        Ok(self.shared.route.reach().await?)
+    }
+
     async fn connection(&self) -> Result<(MultiplexedConnection, u64), Error> {
         let mut current = self.shared.current.lock().await;
         if let Some(connection) = &current.connection {
             return Ok((connection.clone(), current.number));
         }
-        let config = &self.shared.config;
-        let made = self.shared.client.get_multiplexed_async_connection_with_config(config).await?;
+        let client = self.reach().await?;
+        let made = client.get_multiplexed_async_connection_with_config(&self.shared.config).await?;
         current.connection = Some(made.clone());
         current.number += 1;
         Ok((made, current.number))

@@ -1,5 +1,6 @@
 //! What can go wrong between us and Redis.
 
+use std::error::Error as _;
 use std::fmt;
 
 use redis::ErrorKind;
@@ -55,14 +56,46 @@ pub enum ConnectError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Encrypted connections are not supported by this build.
+    /// Keys cannot begin so.
     #[error(
-        "{url} asks for TLS, which this version of freshq does not support yet; use redis:// or \
-         unix://, or a local TLS tunnel"
+        "RQ_KEY_PREFIX is {prefix:?}; only letters, digits and _ . : - {{ }} are allowed, and it \
+         has to have one"
     )]
+    KeyPrefix {
+        /// What was given.
+        prefix: String,
+    },
+    /// A setting has a value that makes no sense.
+    #[error("the setting {name}: {reason}")]
+    Setting {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A certificate or a key cannot be used.
+    #[error("the TLS certificate or key in {place} cannot be used: {reason}")]
+    Certificate {
+        /// The file, or the option it came in.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No encrypted connection comes about.
+    #[error("no TLS connection to Redis at {url}: {reason}")]
     Tls {
         /// The URL.
         url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The sentinels do not answer or do not know the master.
+    #[error("no sentinel knows the master {master:?}:\n{}", tried.join("\n"))]
+    NoMaster {
+        /// Its name.
+        master: String,
+        /// A line for each sentinel.
+        tried: Vec<String>,
     },
     /// Nobody answers there.
     #[error("cannot connect to Redis at {url}: {reason}")]
@@ -114,6 +147,9 @@ impl ConnectError {
     /// Says what an error means that came while connecting.
     pub(crate) fn of(url: &str, db: i64, error: &redis::RedisError) -> Self {
         let url = url.to_owned();
+        if let Some(reason) = tls_trouble(error) {
+            return Self::Tls { url, reason };
+        }
         if error.is_io_error() || error.is_connection_dropped() {
             return Self::Unreachable { url, reason: error.to_string() };
         }
@@ -137,6 +173,32 @@ impl ConnectError {
             _ => Self::Refused { url, reason: error.to_string() },
         }
     }
+}
+
+/// What is wrong with an encrypted connection, if that is what failed.
+fn tls_trouble(error: &redis::RedisError) -> Option<String> {
+    use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as Tls};
+
+    let io = error.source()?.downcast_ref::<std::io::Error>()?;
+    let reason = match io.get_ref()?.downcast_ref::<Tls>()? {
+        Tls::InvalidCertificate(Bad::UnknownIssuer) => {
+            "its certificate is not signed by an authority that is known here; name the \
+             authority's certificate with ssl_ca_certs=FILE"
+        }
+        Tls::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            "its certificate is for another name; use the name that it is for, or \
+             ssl_check_hostname=false"
+        }
+        Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "its certificate has expired"
+        }
+        Tls::InvalidMessage(_) => "it does not speak TLS there; is it redis:// and not rediss://?",
+        Tls::AlertReceived(Alert::CertificateRequired) => {
+            "it wants a certificate from us; name it with ssl_certfile=FILE and ssl_keyfile=FILE"
+        }
+        other => return Some(other.to_string()),
+    };
+    Some(reason.to_owned())
 }
 
 /// Why a worker could not be registered.

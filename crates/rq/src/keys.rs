@@ -1,6 +1,7 @@
 //! The only place in Rust that spells a Redis key; `scripts/keys.lua` is its twin for keys
 //! that depend on what a script finds. The whole table is in the documentation of the crate.
 
+use crate::error::ConnectError;
 use crate::names::{QueueName, WorkerName};
 
 /// Makes keys with RQ's prefix (`RQ_KEY_PREFIX`).
@@ -10,9 +11,14 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Keys that begin with `prefix`.
-    pub fn new(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into() }
+    /// Keys that begin with `prefix`; as RQ, only of characters that mean nothing in its templates.
+    pub fn new(prefix: impl Into<String>) -> Result<Self, ConnectError> {
+        let prefix = prefix.into();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.:{}-".contains(c);
+        if prefix.is_empty() || !prefix.chars().all(allowed) {
+            return Err(ConnectError::KeyPrefix { prefix });
+        }
+        Ok(Self { prefix })
     }
 
     /// What all keys begin with.
@@ -83,5 +89,20 @@ impl Keys {
     /// Exists while workers are suspended.
     pub fn suspended(&self) -> String {
         format!("{}:suspended", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_what_rq_allows() {
+        for prefix in ["rq", "{app}:rq", "a.b_c-D:9"] {
+            assert_eq!(Keys::new(prefix).unwrap().suspended(), format!("{prefix}:suspended"));
+        }
+        for prefix in ["", "a b", "a%s", "ä", "a\n"] {
+            assert!(matches!(Keys::new(prefix), Err(ConnectError::KeyPrefix { .. })), "{prefix}");
+        }
     }
 }

@@ -43,6 +43,7 @@
 //! Read next: [`Client::start`], [`Client::finish`], `scripts/start.lua`, `scripts/finish.lua`.
 
 mod client;
+mod endpoint;
 mod error;
 mod execution;
 mod job;
@@ -50,10 +51,14 @@ mod keys;
 mod limits;
 mod maintenance;
 mod names;
+mod option;
 mod reply;
 mod scheduler;
 mod scripts;
+mod sentinel;
+mod source;
 mod timestamp;
+mod tls;
 mod url;
 mod worker;
 
@@ -68,5 +73,7 @@ pub use keys::Keys;
 pub use maintenance::{Abandoned, Expired, GaveUp};
 pub use names::{ExecutionId, JobId, QueueName, WorkerName};
 pub use scheduler::{Held, LOCK_LIFE, Lock, MOVED_MAX, SchedulerBirth};
+pub use source::Source;
 pub use timestamp::Timestamp;
+pub use url::for_redis_py;
 pub use worker::{WORKER_KEY_MARGIN, WorkerBirth, WorkerState};

@@ -1,20 +1,17 @@
 //! Redis URLs, in the forms that redis-py reads.
 //!
-//! `redis://[[user]:[password]@][host][:port][/db][?options]` and
+//! `redis://[[user]:[password]@][host][:port][/db][?options]`, the same with `rediss` for TLS, and
 //! `unix://[[user]:[password]@]/path[?options]`. The options `db`, `username` and `password` win
-//! over the rest of the URL; others concern redis-py alone and are passed over. Nothing here says
-//! a password aloud: [`redacted`] is for everything that people see.
+//! over the rest of the URL. Nothing here says a password aloud: [`redacted`] is for everything
+//! that people see.
 
-use redis::io::tcp::TcpSettings;
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
+use serde_json::Value;
 
+use crate::endpoint::{Address, Endpoint};
 use crate::error::ConnectError;
 
-const HOST: &str = "localhost";
-const PORT: u16 = 6379;
-
 /// Reads a URL.
-pub(crate) fn parse(url: &str) -> Result<ConnectionInfo, ConnectError> {
+pub(crate) fn parse(url: &str) -> Result<Endpoint, ConnectError> {
     let malformed = |reason: String| ConnectError::Url { url: redacted(url), reason };
     let (scheme, rest) = url.split_once("://").ok_or_else(|| malformed("it has no ://".into()))?;
     if rest.contains('#') {
@@ -23,16 +20,54 @@ pub(crate) fn parse(url: &str) -> Result<ConnectionInfo, ConnectError> {
     let (rest, options) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let (address, db) = match scheme.to_ascii_lowercase().as_str() {
-        "redis" | "valkey" => (tcp(host).map_err(malformed)?, path.trim_matches('/')),
-        "unix" | "redis+unix" => (unix(path).map_err(malformed)?, ""),
-        "rediss" | "valkeys" => return Err(ConnectError::Tls { url: redacted(url) }),
-        _ => return Err(malformed("it does not begin with redis:// or unix://".into())),
+    let mut endpoint = Endpoint::default();
+    let db = match python_scheme(scheme) {
+        Some("unix") => {
+            endpoint.address = unix(path).map_err(malformed)?;
+            ""
+        }
+        Some(known) => {
+            endpoint.encrypted = known == "rediss";
+            set_host(&mut endpoint, host).map_err(malformed)?;
+            path.trim_matches('/')
+        }
+        None => {
+            return Err(malformed(
+                "it does not begin with redis://, rediss:// (TLS) or unix://".into(),
+            ));
+        }
     };
-    let settings = settings(login, &decoded(db), options).map_err(malformed)?;
-    let info = address.into_connection_info().map_err(|error| malformed(error.to_string()))?;
-    let tcp = TcpSettings::default().set_nodelay(true);
-    Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    for (option, value) in [("db", db), ("username", user), ("password", password)] {
+        endpoint.set(option, &Value::String(decoded(value))).map_err(malformed)?;
+    }
+    // The query goes first.
+    for option in options.split('&') {
+        let Some((option, value)) = option.split_once('=') else { continue };
+        let value = Value::String(decoded(&value.replace('+', " ")));
+        if matches!(option, "host" | "port" | "ssl") || value == "" {
+            continue;
+        }
+        endpoint.set(option, &value).map_err(malformed)?;
+    }
+    Ok(endpoint)
+}
+
+/// The URL as redis-py reads it: it does not know Valkey's names.
+pub fn for_redis_py(url: &str) -> String {
+    match url.split_once("://").and_then(|(scheme, rest)| Some((python_scheme(scheme)?, rest))) {
+        Some((scheme, rest)) => format!("{scheme}://{rest}"),
+        None => url.to_owned(),
+    }
+}
+
+fn python_scheme(scheme: &str) -> Option<&'static str> {
+    match scheme.to_ascii_lowercase().as_str() {
+        "redis" | "valkey" => Some("redis"),
+        "rediss" | "valkeys" => Some("rediss"),
+        "unix" | "redis+unix" => Some("unix"),
+        _ => None,
+    }
 }
 
 /// A URL with its password hidden, also when it is malformed.
@@ -67,53 +102,21 @@ fn without_password(url: &str) -> String {
     }
 }
 
-fn tcp(host: &str) -> Result<ConnectionAddr, String> {
+fn set_host(endpoint: &mut Endpoint, host: &str) -> Result<(), String> {
     // The brackets of an IPv6 address may hold colons.
     let (name, port) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
         Some((name, port)) => (name, port.strip_prefix(':').unwrap_or(port)),
         None => host.rsplit_once(':').unwrap_or((host, "")),
     };
-    let port = match port {
-        "" => PORT,
-        port => port.parse().map_err(|_| "the port is no number from 0 to 65535")?,
-    };
-    let name = if name.is_empty() { HOST.to_owned() } else { decoded(name) };
-    Ok(ConnectionAddr::Tcp(name, port))
+    endpoint.set("port", &Value::from(port))?;
+    endpoint.set("host", &Value::String(decoded(name)))
 }
 
-fn unix(path: &str) -> Result<ConnectionAddr, String> {
+fn unix(path: &str) -> Result<Address, String> {
     if path.trim_matches('/').is_empty() {
         return Err("it has no path to a socket".to_owned());
     }
-    Ok(ConnectionAddr::Unix(decoded(path).into()))
-}
-
-fn settings(login: &str, db: &str, options: &str) -> Result<RedisConnectionInfo, String> {
-    let (user, password) = login.split_once(':').unwrap_or((login, ""));
-    let (mut user, mut password, mut db) = (decoded(user), decoded(password), db.to_owned());
-    for option in options.split('&') {
-        let Some((name, value)) = option.split_once('=') else { continue };
-        let value = decoded(&value.replace('+', " "));
-        match name {
-            "db" => db = value,
-            "username" | "user" => user = value,
-            "password" | "pass" => password = value,
-            _ => {}
-        }
-    }
-    let number = match db.as_str() {
-        "" => 0,
-        // What stands there may be the end of a password that holds a slash: it is not repeated.
-        db => db.parse::<u32>().map_err(|_| "the database is no number")?,
-    };
-    let mut settings = RedisConnectionInfo::default().set_db(number.into());
-    if !user.is_empty() {
-        settings = settings.set_username(user);
-    }
-    if !password.is_empty() {
-        settings = settings.set_password(password);
-    }
-    Ok(settings)
+    Ok(Address::Unix(decoded(path).into()))
 }
 
 /// Undoes percent encoding; what is no valid escape stays as it is.
@@ -142,7 +145,9 @@ mod tests {
 
     /// Checks address, database, user and password that a URL is read as.
     fn check(url: &str, address: &str, db: i64, user: Option<&str>, password: Option<&str>) {
-        let info = parse(url).unwrap();
+        let endpoint = parse(url).unwrap();
+        let client = endpoint.client().unwrap();
+        let info = client.get_connection_info();
         let settings = info.redis_settings();
         assert_eq!(info.addr().to_string(), address, "{url}");
         assert_eq!(settings.db(), db, "{url}");
@@ -160,6 +165,18 @@ mod tests {
         check("redis://h/1?db=2&socket_timeout=5", "h:6379", 2, None, None);
         check("redis://[::1]:7000/1", "::1:7000", 1, None, None);
         check("REDIS://h", "h:6379", 0, None, None);
+        check("rediss://h?ssl_cert_reqs=none", "h:6379", 0, None, None);
+        check("redis://h?db=&username=&host=other", "h:6379", 0, None, None);
+        assert!(parse("rediss://h").unwrap().encrypted);
+        assert!(!parse("redis://h").unwrap().encrypted);
+    }
+
+    #[test]
+    fn redis_py_is_told_names_that_it_knows() {
+        assert_eq!(for_redis_py("valkeys://u:p@h/1?db=2"), "rediss://u:p@h/1?db=2");
+        assert_eq!(for_redis_py("valkey://h"), "redis://h");
+        assert_eq!(for_redis_py("unix:///s"), "unix:///s");
+        assert_eq!(for_redis_py("nonsense"), "nonsense");
     }
 
     #[test]
@@ -189,12 +206,14 @@ mod tests {
             ("redis://h/one", "the database is no number"),
             ("redis://h?db=-1", "the database is no number"),
             ("unix://", "path"),
+            ("rediss://h?ssl_cert_reqs=maybe", "ssl_cert_reqs"),
+            ("rediss://h?ssl_password=secret", "ssl_password"),
+            ("rediss://h?ssl_min_version=772", "ssl_min_version"),
         ] {
             let error = parse(url).unwrap_err();
             assert!(matches!(error, ConnectError::Url { .. }), "{url}");
             assert!(error.to_string().contains(reason), "{url}: {error}");
         }
-        assert!(matches!(parse("rediss://h"), Err(ConnectError::Tls { .. })));
     }
 
     #[test]

@@ -34,8 +34,11 @@ pub struct Settings {
     pub with_scheduler: bool,
     /// The Python that runs jobs.
     pub interpreter: Interpreter,
-    /// What jobs connect to, in redis-py's form.
-    pub redis_url: String,
+    /// What jobs connect to, in redis-py's form; none if the configuration module or the
+    /// environment says it in RQ's other settings.
+    pub redis_url: Option<String>,
+    /// The user's configuration module, as `rq worker --config`.
+    pub config: Option<String>,
     /// Appended to `sys.path`.
     pub path: Vec<PathBuf>,
     /// Folders of user code, absolute and without symlinks; also when reloading is off.

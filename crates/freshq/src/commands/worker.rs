@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use embedded::cache::{cache_folder, project_folder};
 use embedded::redis::{Options, RedisServer, find_server, running_url};
-use rq::{Client, Connect};
+use rq::{Client, Connect, Source};
 use supervisor::event::Event;
 use supervisor::forkserver::interpreter::{self, Interpreter};
 use supervisor::settings::Companion;
 use supervisor::{Exit, Supervisor};
 
-use crate::args::WorkerArgs;
+use crate::args::{Origins, WorkerArgs};
 use crate::console::Console;
 use crate::error::Error;
-use crate::settings::{self, Found, RedisChoice};
+use crate::settings::{self, Decision, Found};
+use crate::told::{Asked, RedisChoice, Told};
 use crate::{env_vars, exit, python};
 
 /// How long Redis may take to accept a connection.
@@ -24,7 +25,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const RESPONSE_MAX: Duration = Duration::from_secs(30);
 
 /// Runs the command; returns the exit code.
-pub(crate) fn run(args: &WorkerArgs) -> Result<u8, Error> {
+pub(crate) fn run(args: &WorkerArgs, origins: &Origins) -> Result<u8, Error> {
     let here = std::env::current_dir()
         .map_err(|error| Error::Io { what: "find the current folder", error })?;
     let console = Arc::new(Console::new(args.log.logging()?, here.clone()));
@@ -37,27 +38,41 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<u8, Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::Io { what: "start the event loop", error })?;
-    let server = start_embedded(args, &interpreter, &here)?;
-    let result = runtime.block_on(work(args, &console, interpreter, &here, server.as_ref()));
+    let asked = Asked { redis: &args.redis, queues: &args.queues, name: args.name.as_ref() };
+    let told = Told::of(&asked, origins, &interpreter, &settings::import_path(args))?;
+    let server = start_embedded(&told.redis.value, &interpreter, &here)?;
+    let start = Start { args, origins, interpreter, told, here: &here };
+    let result = runtime.block_on(work(start, &console, server.as_ref()));
     // Stopped with the worker, and after it: it holds what the last jobs returned.
     drop(server);
     result
 }
 
-async fn work(
-    args: &WorkerArgs,
-    console: &Arc<Console>,
+/// What is known before Redis has been asked.
+struct Start<'a> {
+    args: &'a WorkerArgs,
+    origins: &'a Origins,
     interpreter: Interpreter,
-    here: &Path,
+    told: Told,
+    here: &'a Path,
+}
+
+async fn work(
+    start: Start<'_>,
+    console: &Arc<Console>,
     server: Option<&RedisServer>,
 ) -> Result<u8, Error> {
-    let choice = settings::redis(&args.redis);
-    let url = match (&choice.value, server) {
-        (RedisChoice::Url(url), _) => url.clone(),
-        (RedisChoice::Embedded, Some(server)) => server.url().to_owned(),
+    let Start { args, origins, interpreter, told, here } = start;
+    let source = match (&told.redis.value, server) {
+        (RedisChoice::At(source), _) => source.clone(),
+        (RedisChoice::Embedded, Some(server)) => Source::Url(server.url().to_owned()),
         (RedisChoice::Embedded, None) => return Err(Error::NoEmbedded(here.to_path_buf())),
     };
-    let client = connect(&url).await?;
+    let redis_url = match &source {
+        Source::Url(url) => Some(rq::for_redis_py(url)),
+        Source::Settings(_) => None,
+    };
+    let client = connect(source).await?;
     let server_version = client.server();
     decided(
         console,
@@ -69,18 +84,19 @@ async fn work(
             server_version.version.0,
             server_version.version.1,
             server_version.version.2,
-            if server.is_some() { "embedded" } else { choice.why },
+            if server.is_some() { "embedded" } else { &told.redis.why },
         ),
     );
     if client.is_suspended().await.unwrap_or(false) {
         return Err(Error::Suspended);
     }
-    let reload = settings::reload(&args.reload);
-    trace_reload(console, args, reload.value, reload.why);
+    let reload = settings::reload(&args.reload, origins);
+    trace_reload(console, args, &reload);
     let roots = settings::roots(args, &interpreter, here, reload.value)?;
     let found = Found {
         interpreter,
-        redis_url: url,
+        told,
+        redis_url,
         roots,
         reload: reload.value,
         cache: cache_folder(),
@@ -93,10 +109,11 @@ async fn work(
     exit_code(supervisor.run().await, server)
 }
 
-async fn connect(url: &str) -> Result<Client, Error> {
+async fn connect(source: Source) -> Result<Client, Error> {
     let options = Connect {
-        url: url.to_owned(),
-        key_prefix: env_vars::text(env_vars::RQ_KEY_PREFIX).unwrap_or_else(|| "rq".to_owned()),
+        source,
+        // As RQ: one that is set and empty is not allowed.
+        key_prefix: env_vars::raw(env_vars::RQ_KEY_PREFIX).unwrap_or_else(|| "rq".to_owned()),
         response_timeout: RESPONSE_MAX,
         connect_timeout: CONNECT_MAX,
     };
@@ -120,11 +137,11 @@ fn exit_code(exit: Exit, server: Option<&RedisServer>) -> Result<u8, Error> {
 
 /// Starts the private Redis of this project, if that is what was asked for.
 fn start_embedded(
-    args: &WorkerArgs,
+    choice: &RedisChoice,
     interpreter: &Interpreter,
     here: &Path,
 ) -> Result<Option<RedisServer>, Error> {
-    if !matches!(settings::redis(&args.redis).value, RedisChoice::Embedded) {
+    if !matches!(choice, RedisChoice::Embedded) {
         return Ok(None);
     }
     let folder = redis_folder(here);
@@ -156,8 +173,9 @@ fn trace_python(console: &Console, interpreter: &Interpreter) {
     decided(console, "python", choice, &why);
 }
 
-fn trace_reload(console: &Console, args: &WorkerArgs, on: bool, why: &str) {
-    if on {
+fn trace_reload(console: &Console, args: &WorkerArgs, reload: &Decision<bool>) {
+    let why = &reload.why;
+    if reload.value {
         let broken = match args.reload.on_broken {
             crate::args::OnBroken::Keep => "broken code: the last good code serves on",
             crate::args::OnBroken::Hold => "broken code: jobs wait until it is mended",

@@ -12,7 +12,7 @@ use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 use rq::{
     Client, Connect, Ending, ExecutionId, FailureLeaves, Finish, Finished, JobId, QueueName,
-    StartReply, StartRequest, Started, Timestamp, WorkerBirth, WorkerName,
+    Source, StartReply, StartRequest, Started, Timestamp, WorkerBirth, WorkerName,
 };
 
 /// 2026-01-02T03:04:05.000006Z, in microseconds.
@@ -28,7 +28,7 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 /// How to connect to `url`.
 pub(crate) fn options(url: &str) -> Connect {
     Connect {
-        url: url.to_owned(),
+        source: Source::Url(url.to_owned()),
         key_prefix: "rq".to_owned(),
         response_timeout: PATIENCE,
         connect_timeout: PATIENCE,

@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 
-use rq::{Client, Connect, ConnectError, QueueName};
+use rq::{Client, ConnectError, QueueName};
 
 use crate::common::{World, options};
 
@@ -38,17 +38,6 @@ async fn what_is_no_url_is_refused() {
         let error = error(url).await;
         assert!(matches!(error, ConnectError::Url { .. }), "{url}: {error}");
         assert!(error.to_string().contains("redis://host:6379/0"), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn tls_is_said_to_be_missing() {
-    for url in
-        ["rediss://:secret@localhost:6379/0", "valkeys://localhost", "REDISS://:secret@localhost"]
-    {
-        let error = error(url).await;
-        assert!(matches!(error, ConnectError::Tls { .. }), "{url}: {error}");
-        assert!(error.to_string().contains("TLS"), "{error}");
     }
 }
 
@@ -165,7 +154,7 @@ async fn a_connection_knows_the_server_and_itself() {
     );
     assert_eq!(world.client.display_url(), world.server.url());
     let unix = format!("unix://{}", world.server.socket().display());
-    let client = Client::connect(Connect { url: unix.clone(), ..options("") }).await.unwrap();
+    let client = Client::connect(options(&unix)).await.unwrap();
     assert_eq!(client.display_url(), unix);
     assert!(!client.local_address().await.is_empty());
 }

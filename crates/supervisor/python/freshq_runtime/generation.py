@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 
-from . import failure, hooks, horse, lifeline, loader, logs
+from . import config, failure, hooks, horse, lifeline, loader, logs
 from .children import fork, task_count
 from .frames import Closed, ControlLink
 
@@ -23,7 +23,7 @@ def main(sock, line, order, settings):
         user = loader.UserCode(settings["roots"], settings["code_cache"])
         loader.install(user)
         libraries = frozenset(sys.modules)
-        wanted, report = _load(order["modules"], user, settings)
+        wanted, connection, report = _load(order["modules"], user, settings)
         report["files"] = user.files
         report["libraries"] = new_libraries(user, libraries)
         report["tasks"] = task_count()
@@ -33,7 +33,7 @@ def main(sock, line, order, settings):
         gc.freeze()
         link.send(report)
         if report["kind"] == "ready":
-            _serve(link, horse.Tools(user, settings, wanted))
+            _serve(link, horse.Tools(user, wanted, connection))
         status = 0
     except Closed:
         status = 0  # retired, or the supervisor is gone
@@ -44,23 +44,23 @@ def main(sock, line, order, settings):
 
 
 def _load(modules, user, settings):
-    """Import the user's code in order; returns what jobs run with, and a report."""
+    """Import the user's code in order; returns what jobs run with and reach Redis with, and a report."""
     gone = []
-    report = {"kind": "ready", "gone": gone}
     try:
         wanted = hooks.load(settings["hooks"])
+        connection = config.load(settings["config"], settings["redis_url"], wanted.connection_class)
     except hooks.Unusable as problem:
-        return None, {**_broken(problem.__cause__ or problem, user), "hook": str(problem)}
+        return None, None, {**_broken(problem.__cause__ or problem, user), "hook": str(problem)}
     logs.set_up(settings["logging"])
     for name, required in modules:
         try:
             importlib.import_module(name)
-        except BaseException as error:  # noqa: BLE001  also SystemExit: user code must not end us
+        except BaseException as error:  # noqa: BLE001
             if not required and _is_gone(error, name):
                 gone.append(name)
                 continue
-            return None, _broken(error, user)
-    return wanted, report
+            return None, None, _broken(error, user)
+    return wanted, connection, {"kind": "ready", "gone": gone}
 
 
 def _broken(error, user):

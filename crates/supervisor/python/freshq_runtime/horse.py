@@ -76,11 +76,11 @@ class DeathPenalty(UnixSignalDeathPenalty):
 class Tools:
     """What a generation prepares once for all its horses."""
 
-    def __init__(self, user, settings, wanted):
+    def __init__(self, user, wanted, connection):
         self.user = user
         self.hooks = wanted
         # Not connected yet: a horse opens its own connection, and only if the job uses it.
-        self.connection = wanted.connection_class.from_url(settings["redis_url"])
+        self.connection = connection
         # Made ahead, for the one job that a horse runs and for its rehearsal: a new one touches many pages.
         self.job = wanted.job_class("", connection=self.connection, serializer=wanted.serializer)
         self.changeable = [name for name in CHANGEABLE if hasattr(self.job, name)]
@@ -97,7 +97,7 @@ def rehearse(settings):
     The interpreter writes into code that it runs for the first times. Done here, in the base, those
     pages are shared by all horses; done in each horse, they are copied for each job.
     """
-    tools = Tools(UserCode((), settings["code_cache"]), settings, hooks.Hooks())
+    tools = Tools(UserCode((), settings["code_cache"]), hooks.Hooks(), hooks.Hooks.connection_class())
     ours, theirs = socket.socketpair()
     with ours, theirs:
         order, body = tools.rehearsal

@@ -19,6 +19,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/__init__.py",
     "freshq_runtime/base.py",
     "freshq_runtime/children.py",
+    "freshq_runtime/config.py",
     "freshq_runtime/errand.py",
     "freshq_runtime/failure.py",
     "freshq_runtime/frames.py",

@@ -18,12 +18,14 @@ pub struct BaseSettings {
     pub path: Vec<PathBuf>,
     /// Library modules to import, in order.
     pub libraries: Vec<String>,
-    /// What jobs connect to.
-    pub redis_url: String,
     /// What each generation imports before anything else.
     pub hooks: Hooks,
     /// For RQ's loggers.
     pub logging: PythonLogging,
+    /// What jobs connect to; none if it is not told by a URL.
+    pub redis_url: Option<String>,
+    /// The user's configuration module.
+    pub config: Option<String>,
 }
 
 /// From a base.

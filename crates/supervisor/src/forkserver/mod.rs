@@ -11,6 +11,7 @@
 //!   `python/freshq_runtime/lifeline.py`) whose other end is only here.
 
 pub mod bootstrap;
+pub mod config_module;
 pub mod frame;
 pub mod interpreter;
 pub mod link;

@@ -325,6 +325,7 @@ impl Supervisor {
             redis_url: self.settings.redis_url.clone(),
             hooks: self.settings.hooks.clone(),
             logging: self.settings.logging.clone(),
+            config: self.settings.config.clone(),
         };
         self.base_outdated = false;
         self.jobs_import_libraries = false;

@@ -1,0 +1,169 @@
+//! What is told in several places: which Redis, which queues, which name.
+//!
+//! RQ's order. Redis: `--url` or `RQ_REDIS_URL`; else the configuration module, or the environment when
+//! there is none. Queues and name: the command line, else the configuration module.
+
+use std::path::PathBuf;
+
+use rq::{QueueName, Source};
+use serde_json::{Map, Value};
+use supervisor::forkserver::config_module;
+use supervisor::forkserver::interpreter::Interpreter;
+
+use crate::args::{Origin, Origins, RedisArgs};
+use crate::env_vars;
+use crate::error::Error;
+use crate::settings::Decision;
+
+/// Where Redis is when nobody says.
+const DEFAULT_URL: &str = "redis://localhost:6379/0";
+/// The URL of a private server.
+const EMBEDDED: &str = "embedded";
+
+/// Where Redis is.
+#[derive(Debug)]
+pub(crate) enum RedisChoice {
+    /// There.
+    At(Source),
+    /// A private server of this project.
+    Embedded,
+}
+
+impl RedisChoice {
+    fn of(settings: Map<String, Value>) -> Self {
+        match settings.get(env_vars::REDIS_URL).and_then(Value::as_str) {
+            Some(url) if !url.is_empty() => Self::at(url),
+            _ => Self::At(Source::Settings(settings)),
+        }
+    }
+
+    fn at(url: &str) -> Self {
+        if url == EMBEDDED { Self::Embedded } else { Self::At(Source::Url(url.to_owned())) }
+    }
+}
+
+/// The options of a command that say such things.
+pub(crate) struct Asked<'a> {
+    pub(crate) redis: &'a RedisArgs,
+    pub(crate) queues: &'a [String],
+    pub(crate) name: Option<&'a String>,
+}
+
+/// The answers.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) redis: Decision<RedisChoice>,
+    pub(crate) queues: Vec<QueueName>,
+    pub(crate) name: Option<String>,
+    /// The configuration module.
+    pub(crate) config: Option<String>,
+}
+
+impl Told {
+    /// Imports the configuration module, if there is one, and puts everything together; `path` is
+    /// appended to its `sys.path`.
+    pub(crate) fn of(
+        asked: &Asked<'_>,
+        origins: &Origins,
+        interpreter: &Interpreter,
+        path: &[PathBuf],
+    ) -> Result<Self, Error> {
+        let name = asked.redis.config.clone();
+        let settings = match &name {
+            Some(name) => config_module::read(interpreter, name, path)?,
+            None => Map::new(),
+        };
+        let config = ConfigModule { name, settings };
+        Ok(Self {
+            redis: redis(asked.redis, origins, &config),
+            queues: queues(asked.queues, origins, &config)?,
+            name: name_of(asked.name, origins, &config)?,
+            config: config.name,
+        })
+    }
+}
+
+/// What the configuration module says; nothing if there is none.
+struct ConfigModule {
+    name: Option<String>,
+    settings: Map<String, Value>,
+}
+
+/// Which Redis.
+fn redis(args: &RedisArgs, origins: &Origins, config: &ConfigModule) -> Decision<RedisChoice> {
+    let (by_url, by_config) = (origins.get("url"), origins.get("config"));
+    let environment = environment();
+    // The environment goes before the file; else a URL goes before a module.
+    let overruled = by_url < by_config || (by_url == Origin::File && !environment.is_empty());
+    if let Some(url) = args.url.as_deref().filter(|_| !overruled) {
+        return Decision { value: RedisChoice::at(url), why: origins.name("url") };
+    }
+    if let Some(name) = &config.name {
+        let why = format!("configuration module {name}");
+        return Decision { value: RedisChoice::of(config.settings.clone()), why };
+    }
+    match environment.keys().next() {
+        Some(name) => Decision { why: name.clone(), value: RedisChoice::of(environment) },
+        None => Decision { value: RedisChoice::at(DEFAULT_URL), why: "default".to_owned() },
+    }
+}
+
+/// RQ's settings that stand in the environment.
+fn environment() -> Map<String, Value> {
+    let set =
+        env_vars::REDIS_SETTINGS.iter().filter_map(|name| Some((*name, env_vars::text(name)?)));
+    set.map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
+}
+
+/// The queues that were named, or RQ's default.
+fn queues(
+    asked: &[String],
+    origins: &Origins,
+    config: &ConfigModule,
+) -> Result<Vec<QueueName>, Error> {
+    let typed = origins.get("queues") > Origin::File;
+    let names = match config.settings.get("QUEUES") {
+        Some(value) if !typed => names(value)?,
+        _ => Vec::new(),
+    };
+    let names = if names.is_empty() {
+        let variable = env_vars::text(env_vars::RQ_QUEUE_NAME).filter(|_| !typed);
+        match variable {
+            Some(names) => {
+                names.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+            }
+            None if asked.is_empty() => vec!["default".to_owned()],
+            None => asked.to_vec(),
+        }
+    } else {
+        names
+    };
+    Ok(names.into_iter().map(QueueName::new).collect())
+}
+
+fn names(value: &Value) -> Result<Vec<String>, Error> {
+    let wrong = || Error::Setting { name: "QUEUES", expected: "a list of names" };
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::String(name) => Ok(vec![name.clone()]),
+        Value::Array(names) => {
+            names.iter().map(|name| name.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// The name that was given to the worker.
+fn name_of(
+    asked: Option<&String>,
+    origins: &Origins,
+    config: &ConfigModule,
+) -> Result<Option<String>, Error> {
+    match config.settings.get("NAME") {
+        Some(Value::String(name)) if origins.get("name") <= Origin::File && !name.is_empty() => {
+            Ok(Some(name.clone()))
+        }
+        None | Some(Value::String(_) | Value::Null) => Ok(asked.cloned()),
+        Some(_) => Err(Error::Setting { name: "NAME", expected: "a text" }),
+    }
+}

@@ -1,0 +1,30 @@
+"""The user's configuration module (as `rq worker --config`): its logging, and where jobs find Redis."""
+
+import importlib
+import logging.config
+import os
+
+from .hooks import Unusable
+
+
+def load(name, redis_url, connection_class):
+    """Sets up logging if the module says how; returns what jobs reach Redis with, made in RQ's way.
+
+    It connects when it is used.
+    """
+    try:
+        settings = _read(name) if name else os.environ
+        if name and settings.get("DICT_CONFIG"):
+            logging.config.dictConfig(settings["DICT_CONFIG"])
+        if redis_url is not None:
+            return connection_class.from_url(redis_url)
+        from rq.cli.helpers import get_redis_from_config
+
+        return get_redis_from_config(settings, connection_class)
+    except BaseException as error:  # noqa: BLE001  also SystemExit: user code must not end us
+        place = f"--config {name}" if name else "what jobs reach Redis with"
+        raise Unusable(f"{place}: {type(error).__name__}: {error}") from error
+
+
+def _read(name):
+    return {key: value for key, value in vars(importlib.import_module(name)).items() if key.upper() == key}
