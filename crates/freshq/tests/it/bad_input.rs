@@ -23,7 +23,7 @@ fn redis_cannot_be_used() {
     );
     check(&context, &["-u", "redis://:pw@127.0.0.1:1"], 1, "redis://:***@127.0.0.1:1");
     check(&context, &["-u", "nonsense"], 1, "is not a Redis URL");
-    check(&context, &["-u", "rediss://localhost"], 1, "TLS");
+    check(&context, &["-u", "rediss://127.0.0.1:1"], 1, "cannot connect to Redis");
     check(&context, &["-u", "unix:///nowhere/socket"], 1, "cannot connect to Redis");
 }
 

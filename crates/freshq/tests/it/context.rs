@@ -89,9 +89,9 @@ impl Context {
     /// The `freshq` command in this project, without arguments.
     pub(crate) fn freshq(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_freshq"));
-        for name in
-            ["REDIS_URL", "RQ_REDIS_URL", "FRESHQ_RELOAD", "RQ_WORKER_AUTORELOAD", "VIRTUAL_ENV"]
-        {
+        let theirs = ["REDIS_", "RQ_", "FRESHQ_", "VIRTUAL_ENV"];
+        let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+        for name in names.filter(|name| theirs.iter().any(|start| name.starts_with(start))) {
             command.env_remove(name);
         }
         command
