@@ -6,7 +6,7 @@ use std::ffi::OsString;
 pub(crate) const RQ_REDIS_URL: &str = "RQ_REDIS_URL";
 /// URL of Redis.
 pub(crate) const REDIS_URL: &str = "REDIS_URL";
-/// RQ's settings of Redis, read when no URL and no configuration module is given. The first that is set counts.
+/// RQ's settings of Redis, read when no URL and no configuration module is given.
 pub(crate) const REDIS_SETTINGS: &[&str] = &[
     REDIS_URL,
     "REDIS_HOST",

@@ -9,7 +9,8 @@ pub(crate) struct RedisArgs {
     #[arg(short, long, value_name = "URL", env = "RQ_REDIS_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
 
-    /// Python module with RQ's settings: `REDIS_URL`, `REDIS_HOST`, `SENTINEL`, `QUEUES`, `NAME`, `DICT_CONFIG`, ...
+    /// Python module with RQ's settings: `REDIS_URL`, `REDIS_HOST`, `SENTINEL`, `QUEUES`, `NAME`,
+    /// `DICT_CONFIG`, ...
     #[arg(short, long, value_name = "MODULE", env = "RQ_CONFIG")]
     pub(crate) config: Option<String>,
 }
