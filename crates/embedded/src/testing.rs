@@ -12,6 +12,18 @@ use fs_err as fs;
 
 use crate::cache;
 use crate::python::{self, DEMO_PACKAGES, Step};
+
+/// What people use beside RQ. six: rq-dashboard imports it and does not say so.
+const NEIGHBOURS: &[&str] = &[
+    "rq==3.0.0",
+    "redis==8.1.0",
+    "Django==5.2.19",
+    "django-rq==4.2.0",
+    "prometheus_client==0.26.0",
+    "rq-dashboard==0.9.0",
+    "six==1.17.0",
+    "rq-scheduler==0.14.0",
+];
 use crate::redis::{Access, Options, RedisServer, ServerBinary, find_server};
 
 /// Returns a Python that has [`DEMO_PACKAGES`], and prepares it once per machine.
@@ -24,7 +36,17 @@ use crate::redis::{Access, Options, RedisServer, ServerBinary, find_server};
 /// If it cannot be prepared, with what is missing and what to do.
 pub fn python() -> PathBuf {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(prepare).clone()
+    PYTHON.get_or_init(|| prepare(DEMO_PACKAGES)).clone()
+}
+
+/// Returns a Python that has rq and its neighbours: Django, dashboards, another scheduler.
+///
+/// # Panics
+///
+/// As [`python`].
+pub fn neighbours() -> PathBuf {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| prepare(NEIGHBOURS)).clone()
 }
 
 /// Starts a Redis server for one test. It keeps nothing and is killed when dropped.
@@ -95,9 +117,9 @@ impl Drop for TestRedis {
     }
 }
 
-fn prepare() -> PathBuf {
+fn prepare(packages: &[&str]) -> PathBuf {
     let folder = cache::cache_folder().join("test-env");
-    let environment = python::prepare(&folder, DEMO_PACKAGES, &mut |step| match step {
+    let environment = python::prepare(&folder, packages, &mut |step| match step {
         Step::Waiting => say("waiting for another process that prepares the Python environment"),
         Step::Creating { python, version } => {
             say(&format!("preparing {} from {} ({version})", folder.display(), python.display()));

@@ -70,6 +70,8 @@ impl Settings {
 /// The user's own Python that jobs run with, as dotted paths. Each generation imports it anew.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Hooks {
+    /// Settings module of a Django project, which is set up before anything else is imported.
+    pub django: Option<String>,
     /// Reads and writes what jobs are called with and return; also RQ's aliases.
     pub serializer: Option<String>,
     /// Called, in this order, with each job that fails and its exception.

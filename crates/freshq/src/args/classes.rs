@@ -6,6 +6,10 @@ use supervisor::settings::Hooks;
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Python")]
 pub(crate) struct ClassArgs {
+    /// Settings module of a Django project, which is set up before your code is imported
+    #[arg(long, value_name = "SETTINGS", env = "FRESHQ_DJANGO")]
+    django: Option<String>,
+
     /// Serializer of jobs and results: `pickle`, `json`, or a dotted path [default: pickle]
     #[arg(short = 'S', long, value_name = "SERIALIZER")]
     serializer: Option<String>,
@@ -31,6 +35,7 @@ impl ClassArgs {
     /// What each generation is to import.
     pub(crate) fn hooks(&self) -> Hooks {
         Hooks {
+            django: given(self.django.as_ref()),
             serializer: given(self.serializer.as_ref()),
             exception_handlers: self.exception_handler.clone(),
             job_class: given(self.job_class.as_ref()),

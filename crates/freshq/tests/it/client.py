@@ -1,6 +1,7 @@
 """The real rq client, for the tests: evaluates expressions, one JSON line each way."""
 
 import json
+import pathlib
 import sys
 import time
 
@@ -53,6 +54,9 @@ def keys():
 def text(value):
     return value.decode() if isinstance(value, bytes) else value
 
+
+for more in sys.argv[2:]:
+    exec(pathlib.Path(more).read_text())
 
 for line in sys.stdin:
     try:

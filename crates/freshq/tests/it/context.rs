@@ -18,6 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Context {
     pub(crate) project: TempDir,
     cache: TempDir,
+    python: PathBuf,
     pub(crate) redis: TestRedis,
     client: Mutex<Client>,
 }
@@ -30,11 +31,23 @@ struct Client {
 
 impl Context {
     pub(crate) fn new() -> Self {
+        Self::of(testing::python(), None)
+    }
+
+    /// One with what people use beside RQ; `names` is a file with more names for expressions.
+    pub(crate) fn with_neighbours(names: &str) -> Self {
+        Self::of(testing::neighbours(), Some(names))
+    }
+
+    fn of(python: PathBuf, names: Option<&str>) -> Self {
         let redis = testing::redis();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/client.py");
-        let mut process = Command::new(testing::python())
-            .arg(script)
+        let project = tempfile::tempdir().expect("a folder");
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+        let mut process = Command::new(&python)
+            .arg(scripts.join("client.py"))
             .arg(redis.url())
+            .args(names.map(|names| scripts.join(names)))
+            .current_dir(project.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -42,7 +55,8 @@ impl Context {
         let input = process.stdin.take().expect("piped");
         let output = BufReader::new(process.stdout.take().expect("piped"));
         Self {
-            project: tempfile::tempdir().expect("a folder"),
+            project,
+            python,
             cache: tempfile::tempdir().expect("a folder"),
             redis,
             client: Mutex::new(Client { process, input, output }),
@@ -66,6 +80,11 @@ impl Context {
         while self.eval(expression) != Value::Bool(true) {
             assert!(Instant::now() < until, "`{expression}` does not become true");
         }
+    }
+
+    /// Where freshq keeps what it learns.
+    pub(crate) fn cache(&self) -> &Path {
+        self.cache.path()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -97,7 +116,7 @@ impl Context {
         command
             .current_dir(self.project.path())
             .env("FRESHQ_CACHE_DIR", self.cache.path())
-            .env("FRESHQ_PYTHON", testing::python());
+            .env("FRESHQ_PYTHON", &self.python);
         command
     }
 

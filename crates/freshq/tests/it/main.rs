@@ -3,8 +3,10 @@
 mod bad_input;
 mod beside;
 mod context;
+mod django;
 mod embedded_redis;
 mod example;
+mod neighbours;
 mod parity;
 mod processes;
 mod python_hooks;

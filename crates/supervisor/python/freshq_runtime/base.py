@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 
-from . import generation, lifeline, memory
+from . import django_project, generation, lifeline, memory
 from .children import Children, task_count, wait_status
 from .frames import Closed, ControlLink
 
@@ -48,6 +48,7 @@ def _control_socket():
 
 def _prepare(settings):
     """Make this process look as one of `rq worker`; returns what makes that impossible, if anything."""
+    django_project.hide()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
     for path in settings["path"]:

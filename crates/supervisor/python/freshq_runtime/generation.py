@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 
-from . import config, failure, hooks, horse, lifeline, loader, logs
+from . import config, django_project, failure, hooks, horse, lifeline, loader, logs
 from .children import fork, task_count
 from .frames import Closed, ControlLink
 
@@ -47,6 +47,10 @@ def _load(modules, user, settings):
     """Import the user's code in order; returns what jobs run with and reach Redis with, and a report."""
     gone = []
     try:
+        django_project.set_up(settings["hooks"]["django"])
+    except BaseException as error:  # noqa: BLE001  also SystemExit: user code must not end us
+        return None, None, _broken(error, user)
+    try:
         wanted = hooks.load(settings["hooks"])
         connection = config.load(settings["config"], settings["redis_url"], wanted.connection_class)
     except hooks.Unusable as problem:
@@ -60,6 +64,7 @@ def _load(modules, user, settings):
                 gone.append(name)
                 continue
             return None, None, _broken(error, user)
+    django_project.close_connections()
     return wanted, connection, {"kind": "ready", "gone": gone}
 
 

@@ -20,6 +20,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/base.py",
     "freshq_runtime/children.py",
     "freshq_runtime/config.py",
+    "freshq_runtime/django_project.py",
     "freshq_runtime/errand.py",
     "freshq_runtime/failure.py",
     "freshq_runtime/frames.py",

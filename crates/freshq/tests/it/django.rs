@@ -1,0 +1,242 @@
+//! A small Django project, with its jobs enqueued by django-rq.
+
+use serde_json::json;
+
+use crate::context::{Context, Worker};
+
+const SETTINGS: &str = r#"
+import os
+BASE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SECRET_KEY = "test"
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "site_of_test.urls"
+USE_TZ = True
+GREETING = "hello"
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django_rq",
+    "shop.apps.Shop",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [{
+    "BACKEND": "django.template.backends.django.DjangoTemplates",
+    "APP_DIRS": True,
+    "OPTIONS": {"context_processors": [
+        "django.template.context_processors.request",
+        "django.contrib.auth.context_processors.auth",
+        "django.contrib.messages.context_processors.messages",
+    ]},
+}]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.join(BASE, "db.sqlite3")}}
+STATIC_URL = "static/"
+RQ_QUEUES = {"default": {"URL": "REDIS"}, "high": {"URL": "REDIS"}}
+"#;
+
+const URLS: &str = r#"
+from django.contrib import admin
+from django.urls import include, path
+urlpatterns = [path("admin/", admin.site.urls), path("rq/", include("django_rq.urls"))]
+"#;
+
+/// Looks into the database while it is set up, as apps do that should not.
+const APPS: &str = r#"
+from django.apps import AppConfig
+
+class Shop(AppConfig):
+    name = "shop"
+    default_auto_field = "django.db.models.AutoField"
+
+    def ready(self):
+        from django.db import connection
+        connection.ensure_connection()
+"#;
+
+const MODELS: &str = r#"
+from django.db import models
+
+class Item(models.Model):
+    name = models.CharField(max_length=50)
+
+    def label(self):
+        return f"old {self.name}"
+"#;
+
+const TASKS: &str = r#"
+import os, time
+from django.conf import settings
+from django.db import connection, transaction
+from .models import Item
+
+def add(name):
+    return Item.objects.create(name=name).pk
+
+def label(pk):
+    return Item.objects.get(pk=pk).label()
+
+def greeting():
+    return settings.GREETING
+
+def inherited():
+    """Whether there is a connection, and descriptors of the database that are open."""
+    fds = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
+    return [connection.connection is not None, [fd for fd in fds if fd.endswith("db.sqlite3")]]
+
+def wait_for(path):
+    while not os.path.exists(path):
+        time.sleep(0.002)
+
+def boom():
+    raise ValueError("boom")
+"#;
+
+fn project() -> Context {
+    let context = Context::with_neighbours("django_client.py");
+    context.write("site_of_test/__init__.py", "");
+    context.write("site_of_test/settings.py", &settings(&context));
+    context.write("site_of_test/urls.py", URLS);
+    context.write("shop/__init__.py", "");
+    context.write("shop/apps.py", APPS);
+    context.write("shop/models.py", MODELS);
+    context.write("shop/tasks.py", TASKS);
+    context.eval("open_project()");
+    context
+}
+
+fn settings(context: &Context) -> String {
+    SETTINGS.replace("REDIS", &context.redis.url())
+}
+
+/// A worker of the project.
+fn worker(context: &Context, args: &[&str]) -> Worker {
+    context.worker(&[&["--django", "site_of_test.settings"], args].concat())
+}
+
+#[test]
+fn a_job_uses_the_models_of_its_project() {
+    let context = project();
+    let worker = worker(&context, &["high", "default"]);
+    assert_eq!(context.eval("end(begin('shop.tasks.add', 'tea'))"), json!(["finished", 1]));
+    let label = "end(begin('shop.tasks.label', 1, queue_name='high'))";
+    assert_eq!(context.eval(label), json!(["finished", "old tea"]));
+    let names = "__import__('shop.models').models.Item.objects.get(pk=1).name";
+    assert_eq!(context.eval(names), "tea");
+    worker.stop();
+}
+
+#[test]
+fn a_connection_that_setting_up_opened_is_not_shared() {
+    let context = project();
+    let worker = worker(&context, &[]);
+    for _ in 0..3 {
+        let inherited = context.eval("end(begin('shop.tasks.inherited'))");
+        assert_eq!(inherited, json!(["finished", [false, []]]));
+    }
+    worker.stop();
+}
+
+#[test]
+fn models_and_settings_are_reloaded_also_with_django_in_the_base() {
+    let context = project();
+    // The first run learns what Django imports, and the second one begins with it.
+    for (name, old) in [("tea", "old tea"), ("rum", "v0 rum")] {
+        let worker = worker(&context, &["--reload"]);
+        let pk = context.eval(&format!("end(begin('shop.tasks.add', '{name}'))"))[1].clone();
+        let label = format!("end(begin('shop.tasks.label', {pk}))");
+        assert_eq!(context.eval(&label), json!(["finished", old]), "{}", worker.output());
+        for n in (0..3).rev() {
+            context.replace("shop/models.py", &MODELS.replace("old ", &format!("v{n} ")));
+            assert_eq!(context.eval(&label), json!(["finished", format!("v{n} {name}")]));
+            let greeting = format!("hello {n}");
+            let changed = settings(&context).replace("hello", &greeting);
+            context.replace("site_of_test/settings.py", &changed);
+            let end = context.eval("end(begin('shop.tasks.greeting'))");
+            assert_eq!(end, json!(["finished", greeting]));
+        }
+        worker.stop();
+    }
+    let learned = std::process::Command::new("grep")
+        .args(["-rl", "django.db.models", "--include=learned.json"])
+        .arg(context.cache())
+        .status();
+    assert!(learned.unwrap().success(), "the base never had Django");
+}
+
+#[test]
+fn broken_settings_are_broken_code() {
+    let context = project();
+    let worker = worker(&context, &["--reload"]);
+    assert_eq!(context.eval("end(begin('shop.tasks.greeting'))"), json!(["finished", "hello"]));
+    context.replace("site_of_test/settings.py", "GREETING = missing\n");
+    worker.wait_for("NameError: name 'missing' is not defined");
+    assert_eq!(context.eval("end(begin('shop.tasks.greeting'))"), json!(["finished", "hello"]));
+    context.replace("site_of_test/settings.py", &settings(&context).replace("hello", "again"));
+    assert_eq!(context.eval("end(begin('shop.tasks.greeting'))"), json!(["finished", "again"]));
+    worker.stop();
+}
+
+#[test]
+fn a_job_that_sets_up_django_itself_finds_the_settings() {
+    let context = project();
+    let setup = "import django\ndjango.setup()\nfrom .tasks import *\n";
+    context.write("shop/alone.py", setup);
+    let mut command = context.freshq();
+    command.args(["worker", "--url", &context.redis.url()]);
+    command.env("DJANGO_SETTINGS_MODULE", "site_of_test.settings");
+    let worker = Worker::start(command);
+    for _ in 0..2 {
+        let inherited = context.eval("end(begin('shop.alone.inherited'))");
+        // The first job is the first to import it; the others find it imported.
+        assert_eq!(inherited[0], "finished");
+    }
+    worker.wait_for("generation 2");
+    let inherited = context.eval("end(begin('shop.alone.inherited'))");
+    assert_eq!(inherited, json!(["finished", [false, []]]));
+    worker.stop();
+}
+
+#[test]
+fn the_pages_of_django_rq_show_the_workers() {
+    let context = project();
+    let worker = worker(&context, &["--name", "box", "default"]);
+    assert_eq!(context.eval("end(begin('shop.tasks.add', 'tea'))")[0], "finished");
+    assert_eq!(context.eval("end(begin('shop.tasks.boom'))")[0], "failed");
+    let waits = format!("begin('shop.tasks.wait_for', '{}')", context.path("gate").display());
+    let id = context.eval(&waits).as_str().unwrap().to_owned();
+    context.wait_until(&format!("status('{id}') == 'started'"));
+    let shown = context.eval("site('/rq/stats.json')")["queues"][0].clone();
+    for (name, count) in [("jobs", 0), ("workers", 1), ("started_jobs", 1), ("failed_jobs", 1)] {
+        assert_eq!(shown[name], count, "{name}: {shown}");
+    }
+    assert_eq!(shown["finished_jobs"], 1);
+    let page = |path: &str| context.eval(&format!("site('{path}')")).as_str().unwrap().to_owned();
+    let workers = page("/admin/django_rq/dashboard/workers/0/");
+    assert!(workers.contains("box") && workers.contains("busy"), "{workers}");
+    let details = page("/admin/django_rq/dashboard/workers/0/rq:worker:box/");
+    for text in [id.as_str(), "busy", &worker.pid().to_string()] {
+        assert!(details.contains(text), "{text}: {details}");
+    }
+    for path in ["", "queues/0/", "queues/0/finished/", "queues/0/failed/", "queues/0/started/"] {
+        page(&format!("/admin/django_rq/dashboard/{path}"));
+    }
+    let job = page(&format!("/admin/django_rq/dashboard/queues/0/{id}/"));
+    assert!(job.contains("shop.tasks.wait_for"), "{job}");
+    let metrics = page("/rq/metrics");
+    for line in [
+        r#"rq_workers{name="box",queues="default",state="busy"} 1.0"#,
+        r#"rq_job_successful_total{name="box",queues="default"} 1.0"#,
+        r#"rq_job_failed_total{name="box",queues="default"} 1.0"#,
+        r#"rq_jobs{queue="default",status="started"} 1.0"#,
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    context.write("gate", "");
+    worker.stop();
+}
