@@ -200,6 +200,11 @@ impl Client {
         Ok(Peek { connection, key: self.keys().queue(queue) })
     }
 
+    /// A connection for publish and subscribe.
+    pub(crate) async fn pubsub(&self) -> Result<redis::aio::PubSub, Error> {
+        Ok(self.reach().await?.get_async_pubsub().await?)
+    }
+
     pub(crate) fn keys(&self) -> &Keys {
         &self.shared.keys
     }

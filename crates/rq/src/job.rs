@@ -11,6 +11,8 @@ use crate::names::{JobId, QueueName};
 
 /// RQ's timeout for jobs that give none.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(3);
+/// RQ's timeout for callbacks that give none.
+pub const CALLBACK_TIMEOUT: Duration = Duration::from_mins(1);
 
 const STATUSES: &[&str] = &[
     "created",
@@ -92,6 +94,8 @@ pub struct Job {
     pub timeout: JobTimeout,
     /// How long its result is kept, in seconds; -1 is for ever.
     pub result_ttl: Option<i64>,
+    /// How long its stopped callback may take, if it has one.
+    pub stopped_callback: Option<Duration>,
 }
 
 /// Why a job cannot be run by this worker.
@@ -157,6 +161,7 @@ impl Job {
             description: hash.text("description").unwrap_or_default().into_owned(),
             timeout,
             result_ttl: hash.integer("result_ttl")?,
+            stopped_callback: callback(hash, "stopped_callback_name", "stopped_callback_timeout")?,
         })
     }
 }
@@ -167,6 +172,17 @@ fn refuse_unsupported(hash: &JobHash) -> Result<(), JobRefusal> {
         return unsupported("webhooks");
     }
     Ok(())
+}
+
+/// The time that a callback may take, if the job has it.
+fn callback(
+    hash: &JobHash,
+    name: &str,
+    timeout: &'static str,
+) -> Result<Option<Duration>, JobRefusal> {
+    let seconds = hash.integer(timeout)?.and_then(|seconds| u64::try_from(seconds).ok());
+    let named = hash.get(name).is_some_and(|name| !name.is_empty());
+    Ok(named.then(|| seconds.map_or(CALLBACK_TIMEOUT, Duration::from_secs)))
 }
 
 fn malformed(field: &'static str, value: &str) -> JobRefusal {

@@ -86,6 +86,11 @@ impl Keys {
         format!("{}:scheduler-lock:{queue}", self.prefix)
     }
 
+    /// The channel on which a worker takes commands.
+    pub fn pubsub(&self, worker: &WorkerName) -> String {
+        format!("{}:pubsub:{worker}", self.prefix)
+    }
+
     /// Exists while workers are suspended.
     pub fn suspended(&self) -> String {
         format!("{}:suspended", self.prefix)

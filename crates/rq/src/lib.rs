@@ -43,6 +43,7 @@
 //! Read next: [`Client::start`], [`Client::finish`], `scripts/start.lua`, `scripts/finish.lua`.
 
 mod client;
+mod commands;
 mod endpoint;
 mod error;
 mod execution;
@@ -63,12 +64,13 @@ mod url;
 mod worker;
 
 pub use client::{Client, Connect, Peek, Server};
+pub use commands::{Command, CommandError, Received, Subscription};
 pub use error::{ConnectError, Error, RegisterError};
 pub use execution::{
     Ending, FailureLeaves, Finish, FinishReply, Finished, Released, ReturnedRetry, STOPPED_TEXT,
     StartReply, StartRequest, Started,
 };
-pub use job::{DEFAULT_TIMEOUT, Job, JobHash, JobRefusal, JobTimeout};
+pub use job::{CALLBACK_TIMEOUT, DEFAULT_TIMEOUT, Job, JobHash, JobRefusal, JobTimeout};
 pub use keys::Keys;
 pub use maintenance::{Abandoned, Expired, GaveUp};
 pub use names::{ExecutionId, JobId, QueueName, WorkerName};

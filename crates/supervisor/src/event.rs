@@ -147,6 +147,13 @@ pub enum Event {
         /// Jobs that are running.
         running: usize,
     },
+    /// A command asks one worker to stop.
+    StopCommanded {
+        /// Its name.
+        worker: WorkerName,
+        /// How far its stop has gone.
+        phase: Phase,
+    },
     /// The last thing that is said.
     Stopped {
         /// Jobs that ended well.

@@ -1,5 +1,6 @@
 //! Everything that can wake the loop.
 
+use rq::WorkerName;
 use tokio::sync::oneshot;
 
 use crate::forkserver::BaseId;
@@ -40,7 +41,9 @@ pub enum Input {
     /// Maintenance or the scheduler is done.
     UpkeepEnded,
     /// A slot is done.
-    SlotEnded(SlotEnd),
+    SlotEnded(WorkerName, SlotEnd),
+    /// A command asks this worker to stop.
+    StopSlot(WorkerName),
     /// A stop was asked for.
     Stop,
     /// A reload was asked for.

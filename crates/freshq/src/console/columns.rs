@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rq::WorkerName;
 use supervisor::event::{Broken, Event, Failure, JobEnd, Serving};
 use supervisor::shutdown::Phase;
 
@@ -113,6 +114,7 @@ impl Columns {
             }
             Event::Warning(text) => wrong(Level::Warning, "warning", text),
             Event::Detail(text) => debug("", text),
+            Event::StopCommanded { worker, phase } => stop_commanded(worker, *phase),
             Event::Stopping { phase, running } => stopping(*phase, *running),
             Event::Stopped { finished, failed, why } => {
                 let text = format!("{why}: {finished} finished, {failed} failed");
@@ -241,6 +243,18 @@ fn serving_record(serving: &Serving) -> Record {
     };
     let colour = if by_save { Colour::Green } else { Colour::Dim };
     info(colour, "serving", format!("generation {generation} {what}; {code}{old}"))
+}
+
+fn stop_commanded(worker: &WorkerName, phase: Phase) -> Record {
+    match phase {
+        Phase::Running | Phase::Warm => {
+            info(Colour::Yellow, "stopping", format!("worker {worker}, by a command"))
+        }
+        Phase::Cold | Phase::Abort => {
+            let text = format!("worker {worker} and its job, by a command");
+            wrong(Level::Warning, "stopping", text)
+        }
+    }
 }
 
 fn stopping(phase: Phase, running: usize) -> Record {

@@ -67,10 +67,14 @@ pub(super) fn lines(event: &Event, describes_jobs: bool) -> Option<Vec<(Level, S
             Some(vec![(Level::Warning, given_up(job, *how, text))])
         }
         Event::Suspended(true) => info("suspended, run `rq resume` to resume".to_owned()),
+        Event::StopCommanded { worker, phase: Phase::Warm } => {
+            info(format!("Worker {worker}: Received shutdown command, sending SIGINT signal."))
+        }
         Event::Stopping { phase: Phase::Warm, .. } => {
             info(format!("[PID {}]: warm shut down requested", std::process::id()))
         }
-        Event::Stopping { phase: Phase::Cold, .. } => {
+        Event::Stopping { phase: Phase::Cold, .. }
+        | Event::StopCommanded { phase: Phase::Cold, .. } => {
             Some(vec![(Level::Warning, "cold shut down".to_owned())])
         }
         _ => None,

@@ -6,7 +6,7 @@ import sys
 import time
 
 from redis import Redis
-from rq import Queue, Retry, Worker  # noqa: F401  names for the expressions
+from rq import Queue, Retry, Worker, command  # noqa: F401  names for the expressions
 from rq.job import Job
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry  # noqa: F401
 

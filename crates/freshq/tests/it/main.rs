@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod beside;
+mod commands;
 mod context;
 mod django;
 mod embedded_redis;

@@ -8,11 +8,13 @@
 //! * `reloading.rs`: from events and reports to generations.
 //! * `chain.rs`: what base and generations say, and their ends.
 //! * `upkeep.rs`: maintenance and the scheduler, beside the slots.
+//! * `slots.rs`: slots, started and stopped.
 //! * `stopping.rs`: how it ends.
 
 mod barrier;
 mod chain;
 mod reloading;
+mod slots;
 mod stopping;
 mod upkeep;
 
@@ -21,16 +23,17 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rq::{Client, RegisterError, WorkerBirth};
+use rq::{Client, RegisterError, WorkerName};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use self::barrier::Barrier;
 use self::reloading::Loading;
+use self::slots::SlotState;
 use crate::clock::{self, Moment};
 use crate::event::{Event, Reporter};
-use crate::forkserver::messages::{BaseReady, BaseSettings};
+use crate::forkserver::messages::BaseSettings;
 use crate::forkserver::readiness::{self, Registered};
 use crate::forkserver::{BaseCommand, BaseId, Chain, bootstrap, reaper};
 use crate::input::Input;
@@ -41,9 +44,7 @@ use crate::settings::{BASE_START_MAX, INPUTS_MAX, Settings};
 use crate::shutdown::{Phase, Shutdown};
 use crate::signals::Signals;
 use crate::watch::{Filter, WatchError, Watcher};
-use crate::worker::persist::Outage;
-use crate::worker::wakeups::Wakeups;
-use crate::worker::{Orders, Shared, Slot, SlotEnd};
+use crate::worker::{Orders, Shared};
 
 /// How a supervisor ended.
 #[derive(Debug)]
@@ -110,10 +111,12 @@ pub struct Supervisor {
     /// Jobs import libraries by themselves that neither base nor generation has.
     jobs_import_libraries: bool,
     shutdown: Shutdown,
-    slots: JoinSet<()>,
+    /// Tasks of the slots, and the one that brings signals.
+    tasks: JoinSet<()>,
+    /// Slots that have not ended.
+    slots: BTreeMap<WorkerName, SlotState>,
     slots_started: bool,
     slots_ready: usize,
-    slots_left: usize,
     /// For maintenance and scheduler, until they begin.
     upkeep_waiting: Option<Shared>,
     /// How many of them are at work.
@@ -185,10 +188,10 @@ impl Supervisor {
             base_outdated: false,
             jobs_import_libraries: false,
             shutdown: Shutdown::default(),
-            slots: JoinSet::new(),
+            tasks: JoinSet::new(),
+            slots: BTreeMap::new(),
             slots_started: false,
             slots_ready: 0,
-            slots_left: settings.workers.len(),
             upkeep_waiting: None,
             upkeep_left: 0,
             upkeep_unprepared: if settings.burst {
@@ -212,10 +215,10 @@ impl Supervisor {
     /// Runs until it is told to stop, or has nothing more to do.
     pub async fn run(mut self) -> Exit {
         if let Some(signals) = self.signals.take() {
-            self.slots.spawn(signals.forward(self.inputs_sender.clone()));
+            self.tasks.spawn(signals.forward(self.inputs_sender.clone()));
         }
         self.start_base();
-        while self.exit.is_none() && 0 < self.slots_left {
+        while self.exit.is_none() && !self.slots_are_done() {
             self.wait_and_handle().await;
             self.settle();
         }
@@ -259,7 +262,8 @@ impl Supervisor {
                 self.upkeep_unprepared = self.upkeep_unprepared.saturating_sub(1);
             }
             Input::UpkeepEnded => self.upkeep_left -= 1,
-            Input::SlotEnded(end) => self.slot_ended(end),
+            Input::SlotEnded(worker, end) => self.slot_ended(&worker, end),
+            Input::StopSlot(worker) => self.stop_slot(&worker),
             Input::Stop => self.stop_requested(),
             Input::Reload => self.reload_requested(),
             Input::ChildEnded => self.reap(),
@@ -273,8 +277,7 @@ impl Supervisor {
         let open = self.machine.serving().is_some()
             && self.machine.availability() != Availability::Hold
             && self.upkeep_unprepared == 0;
-        let orders = Orders { phase: self.shutdown.phase(), open };
-        self.orders.send_if_modified(|current| std::mem::replace(current, orders) != orders);
+        self.give_orders(Orders { phase: self.shutdown.phase(), open });
         if open && !self.listening && self.slots_ready == self.settings.workers.len() {
             self.listening = true;
             self.report(&Event::Listening {
@@ -338,56 +341,6 @@ impl Supervisor {
         }
     }
 
-    /// Puts one slot per worker name to work; the base knows what their records must say.
-    fn start_slots(&mut self, base: &BaseReady) {
-        self.slots_started = true;
-        let shared = Shared {
-            client: self.client.clone(),
-            inputs: self.inputs_sender.clone(),
-            orders: self.orders.subscribe(),
-            wakeups: (!self.settings.burst)
-                .then(|| Arc::new(Wakeups::start(&self.client, &self.settings.queues))),
-            reporter: self.out.0.clone(),
-            outage: Outage::new(self.out.0.clone()),
-            settings: self.settings.clone(),
-        };
-        self.upkeep_waiting = Some(shared.clone());
-        for name in self.settings.workers.clone() {
-            let shared = shared.clone();
-            let birth = WorkerBirth {
-                name,
-                queues: self.settings.queues.clone(),
-                pid: std::process::id(),
-                hostname: hostname(),
-                ip_address: String::new(),
-                rq_version: base.rq_version.clone(),
-                python_version: base.python_version.clone(),
-                born: clock::wall(),
-                worker_ttl: self.settings.worker_ttl,
-            };
-            self.slots.spawn(async move {
-                let ip_address = shared.client.local_address().await;
-                let inputs = shared.inputs.clone();
-                let end = Slot::new(shared, WorkerBirth { ip_address, ..birth }).run().await;
-                // The loop waits for this; it is gone only when everything is.
-                drop(inputs.send(Input::SlotEnded(end)).await);
-            });
-        }
-    }
-
-    fn slot_ended(&mut self, end: SlotEnd) {
-        self.slots_left -= 1;
-        self.tally.why = match end {
-            SlotEnd::Stopped => "as asked",
-            SlotEnd::Drained => "the queues are empty",
-            SlotEnd::MaxJobs => "the most jobs allowed were run",
-            SlotEnd::NotRegistered(error) => {
-                self.exit = Some(Exit::NotRegistered(error));
-                "not registered"
-            }
-        };
-    }
-
     fn report(&self, event: &Event) {
         (self.out.0)(event);
     }
@@ -395,8 +348,4 @@ impl Supervisor {
     fn warn(&self, text: String) {
         self.report(&Event::Warning(text));
     }
-}
-
-fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

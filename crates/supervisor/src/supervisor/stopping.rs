@@ -9,7 +9,9 @@ use crate::shutdown::Phase;
 impl Supervisor {
     /// A signal came, or a command.
     pub(super) fn stop_requested(&mut self) {
-        let Some(phase) = self.shutdown.request(Moment::now()) else { return };
+        let now = Moment::now();
+        self.stop_all_slots(now);
+        let Some(phase) = self.shutdown.request(now) else { return };
         let running = self.chain.awaited_count().saturating_sub(self.barrier.spares());
         self.report(&Event::Stopping { phase, running });
         if phase == Phase::Abort {
@@ -56,11 +58,10 @@ impl Supervisor {
 
     /// After an end that no signal asked for: lets running jobs finish and be recorded.
     async fn end_slots(&mut self) {
-        let left = self.slots_started && 0 < self.slots_left;
-        if left && self.shutdown.phase() == Phase::Running {
+        if !self.slots.is_empty() && self.shutdown.phase() == Phase::Running {
             self.stop_requested();
         }
-        while self.slots_started && 0 < self.slots_left {
+        while !self.slots.is_empty() {
             self.wait_and_handle().await;
             self.settle();
             if matches!(self.exit, Some(Exit::Aborted)) {

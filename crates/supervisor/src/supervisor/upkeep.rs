@@ -3,7 +3,8 @@
 //! Both begin when a slot is registered. A burst takes no job before both have been done once, so
 //! that it finds what they put on its queues; they are over with the slots.
 
-use super::{Exit, Supervisor, hostname};
+use super::slots::hostname;
+use super::{Exit, Supervisor};
 use crate::input::Input;
 use crate::maintenance::Maintenance;
 use crate::scheduler::Scheduler;
@@ -24,7 +25,7 @@ impl Supervisor {
 
     fn spawn_upkeep(&mut self, shared: Shared, work: impl Future<Output = ()> + Send + 'static) {
         self.upkeep_left += 1;
-        self.slots.spawn(async move {
+        self.tasks.spawn(async move {
             work.await;
             shared.tell(Input::UpkeepEnded).await;
         });

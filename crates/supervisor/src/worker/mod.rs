@@ -8,32 +8,34 @@
 //! * A request to Redis that takes a job is never dropped before it is answered.
 //! * A job that was taken is finished, or released, whatever comes in between.
 
+pub mod commands;
 pub mod errand;
 pub mod horse;
 pub mod machine;
 pub mod outcome;
 pub mod persist;
+mod running;
 pub mod wakeups;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rq::{
-    Client, ExecutionId, Finish, FinishReply, Job, JobTimeout, RegisterError, StartReply,
-    StartRequest, Started, WorkerBirth, WorkerState,
+    Client, ExecutionId, Finish, FinishReply, Job, RegisterError, StartReply, StartRequest,
+    Started, WorkerBirth, WorkerState,
 };
 use tokio::sync::futures::OwnedNotified;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use self::horse::Horse;
-use self::machine::{Effect, JobClock, heartbeat_ttl};
+use self::commands::{Commands, JobCommand};
 use self::outcome::{Outcome, Record};
 use self::persist::Outage;
+use self::running::{Passage, next_command};
 use self::wakeups::Wakeups;
 use crate::clock::{self, Moment};
 use crate::event::{Event, JobEnd, Reporter};
-use crate::input::{Grant, HorseRequest, Input};
-use crate::settings::{EXIT_STATUS_MAX, Settings};
+use crate::input::{Grant, Input};
+use crate::settings::Settings;
 use crate::shutdown::Phase;
 
 /// How often a suspended slot looks again (as RQ).
@@ -71,6 +73,8 @@ pub struct Shared {
     pub orders: watch::Receiver<Orders>,
     /// Wakes idle slots; none for a burst, which never waits.
     pub wakeups: Option<Arc<Wakeups>>,
+    /// Commands from clients.
+    pub commands: Arc<Commands>,
     /// To the front ends.
     pub reporter: Reporter,
     /// The connection's state.
@@ -129,6 +133,8 @@ pub enum SlotEnd {
 #[expect(missing_debug_implementations, reason = "it holds what all share")]
 pub struct Slot {
     shared: Shared,
+    /// What clients tell this worker; it listens from its registration on.
+    commands: mpsc::Receiver<JobCommand>,
     birth: WorkerBirth,
     jobs_run: u64,
     next_heartbeat: Moment,
@@ -144,7 +150,9 @@ enum Take {
 impl Slot {
     /// A slot with this worker record; nothing is written yet.
     pub fn new(shared: Shared, birth: WorkerBirth) -> Self {
-        Self { shared, birth, jobs_run: 0, next_heartbeat: Moment::now(), outages_met: 0 }
+        // Nobody sends anything before it is registered.
+        let (_, commands) = mpsc::channel(1);
+        Self { shared, commands, birth, jobs_run: 0, next_heartbeat: Moment::now(), outages_met: 0 }
     }
 
     /// Registers, works until told otherwise, and registers the worker's death.
@@ -152,6 +160,7 @@ impl Slot {
         if let Err(error) = self.shared.client.register(&self.birth, clock::wall()).await {
             return SlotEnd::NotRegistered(error);
         }
+        self.commands = self.shared.commands.listen(self.birth.name.clone()).await;
         self.tell(Input::SlotReady).await;
         let mut next = None;
         let end = loop {
@@ -228,6 +237,7 @@ impl Slot {
         tokio::select! {
             () = woken => {}
             _ = self.shared.orders.changed() => {}
+            command = next_command(&mut self.commands) => self.ignore(&command),
             () = clock::sleep_until(Some(self.next_heartbeat)) => self.heartbeat(WorkerState::Idle).await,
         }
     }
@@ -274,9 +284,6 @@ impl Slot {
 
     /// Runs a job that was taken; returns the next one if it came with the end of this.
     async fn execute(&mut self, job: &Started) -> Option<Box<Started>> {
-        if Phase::Running < self.phase() {
-            return self.release(job, "a stop was asked for").await;
-        }
         let parsed = match Job::parse(&job.job, &job.queue, &job.hash) {
             Ok(parsed) => parsed,
             Err(refusal) => {
@@ -288,11 +295,15 @@ impl Slot {
         };
         for _ in 0..HORSES_PER_JOB_MAX {
             let horse = match self.stand_at_the_barrier(job).await {
-                Some(Grant::Horse(horse)) => horse,
-                Some(Grant::Hold) => {
+                Passage::Granted(Grant::Horse(horse)) => horse,
+                Passage::Granted(Grant::Hold) => {
                     return self.release(job, "the newest code is broken and jobs are held").await;
                 }
-                None => return self.release(job, "a stop was asked for").await,
+                Passage::Stopping => return self.release(job, "a stop was asked for").await,
+                Passage::JobStopped => {
+                    let outcome = self.stopped(job, &parsed, clock::wall()).await;
+                    return self.conclude(job, &parsed.description, outcome, Moment::now()).await;
+                }
             };
             let began = Moment::now();
             if let Some(outcome) = self.run_on(horse, job, &parsed).await {
@@ -301,128 +312,6 @@ impl Slot {
         }
         let outcome = Outcome::Died { status: None, began: clock::wall() };
         self.conclude(job, &parsed.description, outcome, Moment::now()).await
-    }
-
-    /// Waits until a horse of a generation that has every saved file is there. None: a stop
-    /// was asked for meanwhile.
-    async fn stand_at_the_barrier(&mut self, job: &Started) -> Option<Grant> {
-        let (reply, mut granted) = oneshot::channel();
-        self.tell(Input::HorseWanted(HorseRequest { reply })).await;
-        let interval = self.shared.settings.monitoring_interval;
-        let mut waited = false;
-        loop {
-            tokio::select! {
-                biased;
-                grant = &mut granted => {
-                    if waited {
-                        let begin = || self.shared.client.begin(job, clock::wall());
-                        self.insist("note the begin of a job", begin).await;
-                    }
-                    return grant.ok();
-                }
-                () = reached(&self.shared.orders, Phase::Warm) => return None,
-                () = tokio::time::sleep(interval) => {
-                    waited = true;
-                    self.job_heartbeat(job, heartbeat_ttl(interval)).await;
-                }
-            }
-        }
-    }
-
-    /// Runs the job to its end. None: the horse was dead before it could be given the job.
-    async fn run_on(&mut self, mut horse: Horse, job: &Started, parsed: &Job) -> Option<Outcome> {
-        let began = clock::wall();
-        match horse.run(job, &self.birth.name).await {
-            Ok(()) => {}
-            Err(crate::forkserver::link::LinkError::Frame(error)) => {
-                return Some(Outcome::Unsendable(format!("freshq cannot run this job: {error}")));
-            }
-            Err(_) => return None,
-        }
-        self.report(&Event::JobBegun {
-            worker: self.birth.name.clone(),
-            job: job.job.clone(),
-            description: parsed.description.clone(),
-            queue: job.queue.clone(),
-            generation: horse.generation,
-        });
-        let outcome = match self.watch_over(&mut horse, job, parsed.timeout).await {
-            Some(answer) => Outcome::Answered(Box::new(answer)),
-            None => Outcome::Died { status: self.exit_status(&mut horse).await, began },
-        };
-        if let Outcome::Answered(answer) = &outcome
-            && let Some(learned) = &answer.head.learned
-        {
-            self.tell(Input::Learned(horse.generation, learned.clone())).await;
-        }
-        Some(outcome)
-    }
-
-    /// Keeps the execution alive until the horse answers. None: it ended without an answer.
-    async fn watch_over(
-        &mut self,
-        horse: &mut Horse,
-        job: &Started,
-        timeout: JobTimeout,
-    ) -> Option<horse::Answer> {
-        let interval = self.shared.settings.monitoring_interval;
-        let mut clock = JobClock::start(Moment::now(), timeout, interval);
-        let presence = horse.presence.clone();
-        let mut exited = None;
-        let mut stop_noted = false;
-        loop {
-            let due = exited.unwrap_or_else(|| clock.next_deadline());
-            let effect = tokio::select! {
-                biased;
-                answer = horse::answer(&mut horse.link) => return answer.ok(),
-                status = &mut horse.exit, if exited.is_none() => {
-                    horse.status = status.ok();
-                    // All it wrote is in the socket; children of it may keep that open.
-                    exited = Some(Moment::now() + ANSWER_GRACE);
-                    None
-                }
-                () = reached(&self.shared.orders, Phase::Warm), if !stop_noted => {
-                    stop_noted = true;
-                    self.note_stop().await;
-                    None
-                }
-                () = reached(&self.shared.orders, Phase::Cold), if !clock.is_killed() => clock.kill(),
-                () = clock::sleep_until(Some(due)) => {
-                    if exited.is_some() {
-                        return None;
-                    }
-                    clock.tick(Moment::now())
-                }
-            };
-            match effect {
-                Some(Effect::Kill) => presence.kill_group(),
-                Some(Effect::Heartbeat(ttl)) => self.job_heartbeat(job, ttl).await,
-                None => {}
-            }
-        }
-    }
-
-    /// Lets readers of the worker's record see that it is about to end (as RQ).
-    async fn note_stop(&self) {
-        let noted =
-            self.shared.client.mark_shutdown_requested(&self.birth.name, clock::wall()).await;
-        if let Err(error) = noted {
-            self.report(&Event::Detail(format!("the stop could not be noted in Redis: {error}")));
-        }
-    }
-
-    /// How a horse that hung up has ended.
-    async fn exit_status(&self, horse: &mut Horse) -> Option<i32> {
-        if horse.status.is_some() {
-            return horse.status;
-        }
-        if let Ok(status) = tokio::time::timeout(EXIT_STATUS_MAX, &mut horse.exit).await {
-            return status.ok();
-        }
-        // It closed its socket but lives, or its generation is stuck: end both.
-        horse.presence.kill_group();
-        self.tell(Input::ExitOverdue(horse.generation)).await;
-        tokio::time::timeout(EXIT_STATUS_MAX, &mut horse.exit).await.ok()?.ok()
     }
 
     async fn job_heartbeat(&mut self, job: &Started, ttl: Duration) {
@@ -501,10 +390,6 @@ impl Slot {
 
     fn has_run_enough(&self) -> bool {
         self.shared.settings.max_jobs.is_some_and(|most| most <= self.jobs_run)
-    }
-
-    fn phase(&self) -> Phase {
-        self.shared.orders.borrow().phase
     }
 
     /// Sends a request until it is answered, or a stop makes it needless.
