@@ -7,9 +7,9 @@ use rq::{FailureLeaves, WorkerName};
 use supervisor::Settings;
 use supervisor::forkserver::interpreter::Interpreter;
 use supervisor::reload::machine::OnBroken;
-use supervisor::settings::{Companion, ReloadSettings};
+use supervisor::settings::{Companion, Preload, ReloadSettings};
 
-use crate::args::{self, Origin, Origins, ReloadArgs, WorkerArgs};
+use crate::args::{self, Origin, Origins, PythonArgs, ReloadArgs, WorkerArgs};
 use crate::env_vars;
 use crate::error::Error;
 use crate::told::Told;
@@ -120,10 +120,18 @@ pub(crate) struct Found {
     pub(crate) told: Told,
     pub(crate) redis_url: Option<String>,
     pub(crate) roots: Vec<PathBuf>,
+    pub(crate) preload: Preload,
     pub(crate) reload: bool,
     pub(crate) cache: PathBuf,
     pub(crate) project_cache: PathBuf,
     pub(crate) companions: Vec<Companion>,
+}
+
+/// What bases import: an option that is given counts, also when it names nothing.
+pub(crate) fn preload(args: &PythonArgs, origins: &Origins) -> Preload {
+    let named = |names: &[String]| names.iter().filter(|name| !name.is_empty()).cloned().collect();
+    let given = Origin::Default < origins.get("preload");
+    Preload { only: given.then(|| named(&args.preload)), never: named(&args.no_preload) }
 }
 
 /// All of it together.
@@ -152,6 +160,7 @@ pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Settings {
         config: found.told.config,
         path: import_path(args),
         roots: found.roots,
+        preload: found.preload,
         imports: args.python.import.clone(),
         hooks: args.python.classes.hooks(),
         logging: args.log.python(),

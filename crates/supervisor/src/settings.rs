@@ -49,6 +49,8 @@ pub struct Settings {
     pub hooks: Hooks,
     /// What RQ's loggers are told in the processes of jobs.
     pub logging: PythonLogging,
+    /// What bases import.
+    pub preload: Preload,
     /// How to reload; none when it is off.
     pub reload: Option<ReloadSettings>,
     /// For what any project may share: the Python side, compiled user code.
@@ -93,6 +95,15 @@ pub struct PythonLogging {
     pub log_format: Option<String>,
     /// Format of their time.
     pub date_format: Option<String>,
+}
+
+/// Which libraries the user wants in bases, and which not.
+#[derive(Clone, Debug, Default)]
+pub struct Preload {
+    /// These instead of what was learned.
+    pub only: Option<Vec<String>>,
+    /// Never these, nor what is in them or imports them.
+    pub never: Vec<String>,
 }
 
 /// How to reload.

@@ -22,6 +22,15 @@ pub(crate) struct PythonArgs {
     #[arg(long, value_name = "MODULE", env = "FRESHQ_IMPORT", value_delimiter = ',')]
     pub(crate) import: Vec<String>,
 
+    /// Library that the base imports, instead of those that were seen to be used (repeatable);
+    /// an empty one: none
+    #[arg(long, value_name = "MODULE", env = "FRESHQ_PRELOAD", value_delimiter = ',')]
+    pub(crate) preload: Vec<String>,
+
+    /// Library that the base never imports, nor what imports it (repeatable)
+    #[arg(long, value_name = "MODULE", env = "FRESHQ_NO_PRELOAD", value_delimiter = ',')]
+    pub(crate) no_preload: Vec<String>,
+
     #[command(flatten)]
     pub(crate) classes: ClassArgs,
 

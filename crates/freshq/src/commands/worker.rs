@@ -98,6 +98,7 @@ async fn work(
         told,
         redis_url,
         roots,
+        preload: settings::preload(&args.python, origins),
         reload: reload.value,
         cache: cache_folder(),
         project_cache: project_folder(here),

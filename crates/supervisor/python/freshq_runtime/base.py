@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import importlib.util
 import os
 import platform
 import signal
@@ -12,6 +13,7 @@ import time
 from . import django_project, generation, lifeline, memory
 from .children import Children, task_count, wait_status
 from .frames import Closed, ControlLink
+from .loader import UserCode
 
 OLDEST_RQ = (2, 0)
 
@@ -72,11 +74,20 @@ def _import_libraries(settings):
     horse.rehearse(settings)
     begun = time.monotonic_ns()
     skipped = []
+    user = UserCode(settings["roots"], settings["code_cache"])
+    # What rq itself needs is here already and cannot be kept out.
+    kept_out = [name for name in settings["kept_out"] if name not in sys.modules]
     for name in settings["libraries"]:
         try:
+            if _is_users(name, user):
+                raise ImportError("it is code of yours, which generations import")
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001  a library may raise anything, also SystemExit
             skipped.append([name, f"{type(error).__name__}: {error}"])
+        for unwanted in kept_out:
+            if unwanted in sys.modules:
+                # An import cannot be undone: the next base leaves out what led to it.
+                return {"kind": "unwanted", "library": name, "imports": unwanted}
     tasks = task_count()
     if tasks > 1:
         # Some libraries end their threads when they see a fork coming (OpenBLAS does): try it.
@@ -94,6 +105,14 @@ def _import_libraries(settings):
         "tasks": tasks,
         "import_ns": time.monotonic_ns() - begun,
     }
+
+
+def _is_users(name, user):
+    """Whether a module would come from a folder of user code. Nothing is imported to find out."""
+    package = name.partition(".")[0]
+    spec = None if package in sys.modules else importlib.util.find_spec(package)
+    places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else ()
+    return any(user.owns(os.path.realpath(place)) for place in places if place)
 
 
 def _serve(link, settings):

@@ -18,6 +18,8 @@ pub struct BaseSettings {
     pub path: Vec<PathBuf>,
     /// Library modules to import, in order.
     pub libraries: Vec<String>,
+    /// Modules that must not be imported.
+    pub kept_out: Vec<String>,
     /// What each generation imports before anything else.
     pub hooks: Hooks,
     /// For RQ's loggers.
@@ -34,6 +36,13 @@ pub struct BaseSettings {
 pub enum FromBase {
     /// Libraries are imported; generations can be forked.
     Ready(BaseReady),
+    /// A library imported what must not be in a base; this one is of no use.
+    Unwanted {
+        /// The library.
+        library: String,
+        /// What it imported.
+        imports: String,
+    },
     /// This Python cannot be used.
     Unusable {
         /// What is wrong with it.

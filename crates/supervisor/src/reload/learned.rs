@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::Preload;
+
 /// Most names kept of each kind; beyond it something is wrong with what is learned.
 pub const NAMES_MAX: usize = 20_000;
 
@@ -25,20 +27,22 @@ struct Lists {
 pub struct LearnedImports {
     file: PathBuf,
     lists: Lists,
+    /// What the user wants in bases and what not, and in this run keeps out what leads to that.
+    preload: Preload,
     /// This run's bases import no libraries; see [`Self::import_no_libraries`].
     bare: bool,
 }
 
 impl LearnedImports {
     /// Reads what earlier runs learned; an unreadable or foreign file is the same as none.
-    pub fn load(project_cache: &Path, interpreter: &str) -> Self {
+    pub fn load(project_cache: &Path, interpreter: &str, preload: &Preload) -> Self {
         let file = project_cache.join("learned.json");
         let lists = fs_err::read(&file)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Lists>(&bytes).ok())
             .filter(|lists| lists.interpreter == interpreter)
             .unwrap_or_else(|| Lists { interpreter: interpreter.to_owned(), ..Lists::default() });
-        Self { file, lists, bare: false }
+        Self { file, lists, preload: preload.clone(), bare: false }
     }
 
     /// User modules, in the order to import them.
@@ -46,9 +50,26 @@ impl LearnedImports {
         &self.lists.modules
     }
 
-    /// Library modules, in the order to import them.
-    pub fn libraries(&self) -> &[String] {
-        if self.bare { &[] } else { &self.lists.libraries }
+    /// Library modules for a base, in the order to import them.
+    pub fn libraries(&self) -> Vec<String> {
+        if self.bare {
+            return Vec::new();
+        }
+        let wanted = self.preload.only.as_ref().unwrap_or(&self.lists.libraries);
+        wanted.iter().filter(|name| !self.is_kept_out(name)).cloned().collect()
+    }
+
+    fn is_kept_out(&self, name: &str) -> bool {
+        let is_in = |package: &String| {
+            name.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.preload.never.iter().any(is_in)
+    }
+
+    /// Keeps a library's whole package out of this run's bases.
+    pub fn keep_out(&mut self, library: &str) {
+        let package = library.split('.').next().unwrap_or(library);
+        self.preload.never.push(package.to_owned());
     }
 
     /// Adds user modules; tells whether any was new.
@@ -56,11 +77,13 @@ impl LearnedImports {
         add(&mut self.lists.modules, names)
     }
 
-    /// Adds library modules; tells whether any was new.
+    /// Adds library modules; tells whether a base would import more than before.
     pub fn add_libraries(&mut self, names: Vec<String>) -> bool {
         let excluded = &self.lists.excluded;
         let names = names.into_iter().filter(|name| !excluded.contains(name)).collect();
-        add(&mut self.lists.libraries, names) && !self.bare
+        let before = self.libraries().len();
+        add(&mut self.lists.libraries, names);
+        before < self.libraries().len()
     }
 
     /// For the rest of this run each generation imports its libraries itself: a base with them
@@ -108,26 +131,47 @@ fn add(list: &mut Vec<String>, names: Vec<String>) -> bool {
 mod tests {
     use super::*;
 
+    fn load(cache: &Path, interpreter: &str) -> LearnedImports {
+        LearnedImports::load(cache, interpreter, &Preload::default())
+    }
+
+    #[test]
+    fn what_the_user_wants_in_bases_goes_before_what_was_learned() {
+        let cache = tempfile::tempdir().unwrap();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let preload = Preload { only: None, never: names(&["pandas"]) };
+        let mut learned = LearnedImports::load(cache.path(), "3.11", &preload);
+        assert!(!learned.add_libraries(names(&["pandas", "pandas.core"])));
+        assert!(learned.add_libraries(names(&["pandasql", "yaml.reader"])));
+        assert_eq!(learned.libraries(), ["pandasql", "yaml.reader"]);
+        learned.keep_out("yaml.reader");
+        assert_eq!(learned.libraries(), ["pandasql"]);
+        let preload = Preload { only: Some(names(&["json"])), never: Vec::new() };
+        let mut learned = LearnedImports::load(cache.path(), "3.11", &preload);
+        assert!(!learned.add_libraries(names(&["pandas"])), "the base stays as it is");
+        assert_eq!(learned.libraries(), ["json"]);
+    }
+
     #[test]
     fn lists_survive_a_restart_but_not_another_interpreter() {
         let cache = tempfile::tempdir().unwrap();
-        let mut learned = LearnedImports::load(cache.path(), "3.11");
+        let mut learned = load(cache.path(), "3.11");
         assert!(learned.add_modules(vec!["app.tasks".into()]));
         assert!(!learned.add_modules(vec!["app.tasks".into()]));
         assert!(learned.add_libraries(vec!["pandas".into(), "odd".into()]));
         learned.exclude_libraries(&[("odd".into(), "ImportError".into())]);
         assert!(!learned.add_libraries(vec!["odd".into()]), "it would be tried for ever");
         learned.save().unwrap();
-        let again = LearnedImports::load(cache.path(), "3.11");
+        let again = load(cache.path(), "3.11");
         assert_eq!(again.modules(), ["app.tasks"]);
         assert_eq!(again.libraries(), ["pandas"]);
-        assert!(LearnedImports::load(cache.path(), "3.12").modules().is_empty());
+        assert!(load(cache.path(), "3.12").modules().is_empty());
     }
 
     #[test]
     fn a_damaged_file_is_the_same_as_none() {
         let cache = tempfile::tempdir().unwrap();
         fs_err::write(cache.path().join("learned.json"), "{half").unwrap();
-        assert!(LearnedImports::load(cache.path(), "3.11").modules().is_empty());
+        assert!(load(cache.path(), "3.11").modules().is_empty());
     }
 }

@@ -14,6 +14,7 @@ impl Supervisor {
     pub(super) fn base_said(&mut self, id: BaseId, message: FromBase) {
         match message {
             FromBase::Ready(ready) => self.base_is_ready(id, &ready),
+            FromBase::Unwanted { library, imports } => self.keep_out(id, &library, &imports),
             FromBase::Unusable { problem } => {
                 let python = self.settings.interpreter.executable.display();
                 self.exit = Some(Exit::PythonUnusable(format!("{python}: {problem}")));
@@ -33,7 +34,11 @@ impl Supervisor {
         if !ready.skipped.is_empty() {
             let names: Vec<_> =
                 ready.skipped.iter().map(|(name, why)| format!("{name} ({why})")).collect();
-            self.report(&Event::Detail(format!("not in the base: {}", names.join(", "))));
+            let text = format!("not in the base: {}", names.join(", "));
+            match self.settings.preload.only {
+                Some(_) => self.warn(text),
+                None => self.report(&Event::Detail(text)),
+            }
             self.learned.exclude_libraries(&ready.skipped);
         }
         if 1 < ready.tasks && !self.learned.libraries().is_empty() {
@@ -54,6 +59,14 @@ impl Supervisor {
         if !first {
             self.drive(Input::Wanted(Cause::learned(Moment::now())));
         }
+    }
+
+    /// A library in the base has imported what is to be kept out of it: starts a base without it.
+    fn keep_out(&mut self, id: BaseId, library: &str, imports: &str) {
+        self.report(&Event::Detail(format!("not in the base: {library} imports {imports}")));
+        self.learned.keep_out(library);
+        self.chain.discard_base(id);
+        self.start_base();
     }
 
     /// Falls back to a base that imports no libraries: slower generations, but correct ones.
