@@ -91,10 +91,10 @@ struct ConfigModule {
 
 /// Which Redis.
 fn redis(args: &RedisArgs, origins: &Origins, config: &ConfigModule) -> Decision<RedisChoice> {
-    let (by_url, by_config) = (origins.get("url"), origins.get("config"));
     let environment = environment();
-    // The environment goes before the file; else a URL goes before a module.
-    let overruled = by_url < by_config || (by_url == Origin::File && !environment.is_empty());
+    // A URL goes before a module, but the file goes after the command line and the environment.
+    let elsewhere = Origin::File < origins.get("config") || !environment.is_empty();
+    let overruled = origins.get("url") == Origin::File && elsewhere;
     if let Some(url) = args.url.as_deref().filter(|_| !overruled) {
         return Decision { value: RedisChoice::at(url), why: origins.name("url") };
     }

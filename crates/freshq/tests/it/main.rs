@@ -3,13 +3,16 @@
 mod bad_input;
 mod beside;
 mod commands;
+mod config_module;
 mod context;
 mod django;
 mod embedded_redis;
 mod example;
 mod neighbours;
 mod parity;
+mod preload;
 mod processes;
+mod project_file;
 mod python_hooks;
 mod reload;
 mod worker;

@@ -258,6 +258,7 @@ impl Supervisor {
 
     /// A job or a generation imported something that the next should have from the start.
     fn learn(&mut self, generation: GenerationId, learned: Learned) {
+        let in_base = self.learned.libraries().len();
         let modules = self.learned.add_modules(learned.modules);
         let libraries = self.learned.add_libraries(learned.libraries);
         if !modules && !libraries {
@@ -267,7 +268,7 @@ impl Supervisor {
         if let Err(error) = self.learned.save() {
             self.report(&Event::Detail(format!("what was learned cannot be kept: {error}")));
         }
-        self.base_outdated |= libraries;
+        self.base_outdated |= in_base < self.learned.libraries().len();
         if modules {
             self.drive(Input::Wanted(Cause::learned(Moment::now())));
         }
