@@ -4,10 +4,11 @@ import json
 import pathlib
 import sys
 import time
+from datetime import datetime, timedelta, timezone  # noqa: F401  names for the expressions
 
 from redis import Redis
-from rq import Queue, Retry, Worker, command  # noqa: F401  names for the expressions
-from rq.job import Job
+from rq import Queue, Retry, Worker, command  # noqa: F401
+from rq.job import Callback, Dependency, Job  # noqa: F401
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry  # noqa: F401
 
 WAIT_SECONDS_MAX = 60

@@ -15,4 +15,6 @@ mod processes;
 mod project_file;
 mod python_hooks;
 mod reload;
+mod scheduler;
+mod upkeep;
 mod worker;
