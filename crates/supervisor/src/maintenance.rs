@@ -21,6 +21,8 @@ use crate::worker::{SUSPENDED_PAUSE, Shared, reached};
 
 /// RQ's timeout for callbacks that give none.
 const CALLBACK_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long the exception handlers of an abandoned job may take.
+const HANDLERS_MAX: Duration = Duration::from_mins(1);
 
 /// The maintenance of a supervisor.
 #[derive(Debug)]
@@ -122,7 +124,7 @@ impl Maintenance {
 
     /// Calls what is to be called for an abandoned job; false if that cannot be done now.
     async fn run_callbacks(&self, abandoned: &Abandoned) -> bool {
-        let Some(timeout) = callback_timeout(&abandoned.hash) else { return true };
+        let Some(timeout) = self.callbacks_timeout(&abandoned.hash) else { return true };
         let errand = Errand {
             purpose: &Purpose::Abandoned,
             job: &abandoned.job,
@@ -174,6 +176,15 @@ impl Maintenance {
                 self.shared.warn(format!("maintenance cannot {what}: {error}"));
                 None
             }
+        }
+    }
+
+    /// How long what is to be called for an abandoned job may take; none if there is nothing.
+    fn callbacks_timeout(&self, hash: &JobHash) -> Option<Duration> {
+        let handlers = !self.shared.settings.hooks.exception_handlers.is_empty();
+        match (callback_timeout(hash), handlers) {
+            (callback, false) => callback,
+            (callback, true) => Some(callback.unwrap_or_default().saturating_add(HANDLERS_MAX)),
         }
     }
 

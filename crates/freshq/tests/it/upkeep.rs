@@ -35,6 +35,9 @@ def count_and_fail_once():
 def failed(job, connection, kind, value, traceback):
     connection.rpush("failed", f"{job.id} {kind.__name__} {traceback} {job.get_status().value}")
 
+def handler(job, kind, value, traceback):
+    job.connection.rpush("handled", f"{job.id} {kind.__name__} {traceback}")
+
 def bad_callback(*args):
     raise RuntimeError("the callback raised")
 "#;
@@ -63,11 +66,11 @@ fn abandon(context: &Context, options: &str) -> String {
     let job = context.eval(&call).as_str().expect("an id").to_owned();
     let worker = rq_worker(context, &[]);
     context.wait_until(&format!("__import__('os').path.exists({:?})", begun.display()));
-    let horse: i32 = fs_err::read_to_string(&begun).unwrap().parse().unwrap();
+    let horse: i32 = fs_err::read_to_string(&begun).expect("its pid").parse().expect("a pid");
     worker.signal(Signal::KILL);
-    kill_process_group(Pid::from_raw(horse).unwrap(), Signal::KILL).unwrap();
+    kill_process_group(Pid::from_raw(horse).expect("a pid"), Signal::KILL).expect("it lives");
     worker.end();
-    fs_err::remove_file(&begun).unwrap();
+    fs_err::remove_file(&begun).expect("removed");
     assert_eq!(context.eval("r.zcard('rq:wip:default')"), json!(1));
     context.eval("[r.zadd('rq:wip:default', {m: 1}) for m in r.zrange('rq:wip:default', 0, -1)]");
     job
@@ -100,11 +103,13 @@ fn a_job_of_a_killed_rq_worker_fails_and_its_callback_is_called() {
 }
 
 #[test]
-fn a_callback_that_raises_changes_nothing() {
+fn a_callback_that_raises_changes_nothing_and_handlers_are_called() {
     let context = context();
     let job = abandon(&context, "on_failure=Callback('app.tasks.bad_callback')");
-    let output = burst(&context, &[]);
+    let output = burst(&context, &["--exception-handler", "app.tasks.handler"]);
     assert!(output.contains("the callback raised"), "{output}");
+    let handled = context.eval("[text(call) for call in r.lrange('handled', 0, -1)]");
+    assert_eq!(handled, json!([format!("{job} AbandonedJobError None")]));
     assert_eq!(context.eval(&format!("status('{job}')")), json!("failed"));
 }
 

@@ -1,7 +1,7 @@
 """An errand: user code that runs around a job, in a horse of its own.
 
 It is called for a job that is not running: the answer says what went wrong, and changes
-nothing else. A function here is called with the job and the order that asked for it.
+nothing else. A function here is called with the job, the order, and what the generation prepared.
 """
 
 import traceback
@@ -21,27 +21,31 @@ except ImportError:  # rq 2 has it as a method
             job.execute_stopped_callback(death_penalty)
 
 
-def run(order, body, job):
+def run(order, body, tools, job):
     """Do what the order says; returns the answer."""
     problems = []
     try:
         horse.restore(job, order, body)
-        _PURPOSES[order["purpose"]](job, order)
+        _PURPOSES[order["purpose"]](job, order, tools)
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt end only the errand
         problems.append("".join(traceback.format_exception(error)))
     return {"problems": problems}
 
 
-def _stopped(job, order):
+def _stopped(job, order, _tools):
     job.worker_name = order["worker"]
     job.started_at = datetime.fromtimestamp(order["started_us"] / 1_000_000, timezone.utc)
     job._status = JobStatus.STARTED
     execute_stopped_callback(job, horse.DeathPenalty)
 
 
-def _abandoned(job, _order):
+def _abandoned(job, _order, tools):
     # Nobody saw it end, so there is no traceback.
-    horse.execute_failure_callback(job, horse.DeathPenalty, AbandonedJobError, AbandonedJobError(), None)
+    exc_info = AbandonedJobError, AbandonedJobError(), None
+    try:
+        horse.execute_failure_callback(job, horse.DeathPenalty, *exc_info)
+    finally:
+        horse.call_handlers(tools.hooks.exception_handlers, job, exc_info)
 
 
 _PURPOSES = {"stopped": _stopped, "abandoned": _abandoned}

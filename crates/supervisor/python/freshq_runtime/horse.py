@@ -175,7 +175,7 @@ def _attend(link, tools, job):
     else:
         from . import errand
 
-        answer, parts = errand.run(order, body, job), []
+        answer, parts = errand.run(order, body, tools, job), []
     _flush()
     link.send(answer, b"".join(parts))
 
@@ -315,7 +315,7 @@ def _fail(job, tools, worker, exc_info):
         exc_info = _without_our_frames(sys.exc_info())
     text = "".join(traceback.format_exception(*exc_info))
     func = logs.failed(job, worker, text)
-    _call_handlers(tools.hooks.exception_handlers, job, exc_info)
+    call_handlers(tools.hooks.exception_handlers, job, exc_info)
     summary = "".join(traceback.format_exception_only(*exc_info[:2])).strip().splitlines()[-1]
     frames = traceback.extract_tb(exc_info[2])
     answer = {
@@ -328,7 +328,7 @@ def _fail(job, tools, worker, exc_info):
     return _with_parts(answer, None, _meta(job))
 
 
-def _call_handlers(handlers, job, exc_info):
+def call_handlers(handlers, job, exc_info):
     """In order; one that answers with something false, other than None, is the last. As in RQ one that raises
     ends the horse."""
     for handler in handlers:
