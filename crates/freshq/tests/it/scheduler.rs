@@ -121,3 +121,16 @@ fn a_queue_that_another_scheduler_serves_is_left_to_it() {
     assert_eq!(context.eval(&format!("status('{}')", id(&overdue))), json!("scheduled"));
     assert_eq!(context.eval("text(r.get('rq:scheduler-lock:default'))"), json!("someone"));
 }
+
+#[test]
+fn a_scheduler_goes_on_after_redis_has_lost_everything() {
+    let context = context();
+    let worker = context.worker(&["--with-scheduler"]);
+    worker.wait_for("Acquired scheduler lock for default");
+    context.eval("[r.flushall(), r.client_kill_filter(_type='normal', skipme=True)]");
+    worker.wait_for("the scheduler's lock for default had expired and was taken again");
+    let overdue = context.eval(OVERDUE);
+    assert_eq!(context.eval(&format!("end('{}')", id(&overdue))), json!(["finished", 1]));
+    worker.stop();
+    assert_eq!(context.eval("r.keys('rq:scheduler*')"), json!([]));
+}

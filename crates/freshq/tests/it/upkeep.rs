@@ -38,6 +38,11 @@ def failed(job, connection, kind, value, traceback):
 def handler(job, kind, value, traceback):
     job.connection.rpush("handled", f"{job.id} {kind.__name__} {traceback}")
 
+def slow_callback(job, connection, *exc_info):
+    connection.set("called", 1)
+    while not connection.exists("go-on"):
+        time.sleep(0.002)
+
 def bad_callback(*args):
     raise RuntimeError("the callback raised")
 "#;
@@ -121,6 +126,30 @@ fn an_abandoned_job_is_retried_by_the_worker_that_finds_it() {
     let output = burst(&context, &[]);
     assert!(output.contains(&format!("Job {job}: enqueued for retry, 0 remaining")), "{output}");
     assert_eq!(context.eval(&format!("end('{job}')")), json!(["finished", "again"]));
+}
+
+#[test]
+fn a_stop_waits_for_a_callback_and_a_cold_one_does_not() {
+    for cold in [false, true] {
+        let context = context();
+        let job = abandon(&context, "on_failure=Callback('app.tasks.slow_callback')");
+        let worker = context.worker(&[]);
+        context.wait_until("r.exists('called') == 1");
+        assert_eq!(context.eval("r.exists('rq:clean_registries:default')"), json!(1));
+        worker.signal(Signal::TERM);
+        worker.wait_for("stopping");
+        if cold {
+            // A repeat within a second would be the same request.
+            context.eval("time.sleep(1.1)");
+            worker.signal(Signal::TERM);
+        } else {
+            context.eval("r.set('go-on', 1)");
+        }
+        worker.end();
+        let status = if cold { "started" } else { "failed" };
+        assert_eq!(context.eval(&format!("status('{job}')")), json!(status));
+        assert_eq!(context.eval("r.exists('rq:clean_registries:default')"), json!(0));
+    }
 }
 
 #[test]
