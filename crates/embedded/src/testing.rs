@@ -26,6 +26,9 @@ const NEIGHBOURS: &[&str] = &[
 ];
 use crate::redis::{Access, Options, RedisServer, ServerBinary, find_server};
 
+/// The oldest RQ whose worker freshq stands in for.
+const OLDEST: &[&str] = &["rq==2.0.0", "redis==8.1.0"];
+
 /// Returns a Python that has [`DEMO_PACKAGES`], and prepares it once per machine.
 ///
 /// That takes a while the first time, so it says on standard error what it does; past the capture
@@ -47,6 +50,16 @@ pub fn python() -> PathBuf {
 pub fn neighbours() -> PathBuf {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| prepare(NEIGHBOURS)).clone()
+}
+
+/// Returns a Python that has the oldest RQ with which freshq runs jobs.
+///
+/// # Panics
+///
+/// As [`python`].
+pub fn oldest_python() -> PathBuf {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| prepare(OLDEST)).clone()
 }
 
 /// Starts a Redis server for one test. It keeps nothing and is killed when dropped.

@@ -13,9 +13,14 @@ import time
 import zlib
 
 from redis import Redis
-from rq import Queue, RateLimit, Repeat, Retry
+from rq import Queue, Retry
 from rq.group import Group
 from rq.job import Dependency
+
+try:
+    from rq import RateLimit, Repeat
+except ImportError:  # an old rq, for which only `once` is run
+    RateLimit = Repeat = None
 
 TEXT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 # Fields whose value is the worker's own.

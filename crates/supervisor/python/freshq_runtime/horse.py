@@ -73,6 +73,13 @@ class DeathPenalty(UnixSignalDeathPenalty):
         _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
 
 
+class NoRedis:
+    """Takes the place of a connection in a rehearsal."""
+
+    def persist(self, key):
+        """What rq before 3.0 does first with a job that it performs."""
+
+
 class Tools:
     """What a generation prepares once for all its horses."""
 
@@ -85,7 +92,7 @@ class Tools:
         self.job = wanted.job_class("", connection=self.connection, serializer=wanted.serializer)
         self.changeable = [name for name in CHANGEABLE if hasattr(self.job, name)]
         self.look_at = operator.attrgetter(*self.changeable)
-        self.rehearsal_job = Job("", connection=self.connection)
+        self.rehearsal_job = Job("", connection=NoRedis())
         self.rehearsal = _rehearsal()
         self.modules = frozenset(sys.modules)
         self.module_count = len(sys.modules)
