@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use crate::error::Error;
+
 /// URL of Redis (RQ's name for it, before [`REDIS_URL`]); read by the command line itself.
 pub(crate) const RQ_REDIS_URL: &str = "RQ_REDIS_URL";
 /// URL of Redis.
@@ -28,6 +30,10 @@ pub(crate) const RQ_KEY_PREFIX: &str = "RQ_KEY_PREFIX";
 pub(crate) const FRESHQ_RELOAD: &str = "FRESHQ_RELOAD";
 /// Whether to reload, as the hand-made scripts call it.
 pub(crate) const RQ_WORKER_AUTORELOAD: &str = "RQ_WORKER_AUTORELOAD";
+/// Most jobs of a reused horse, as the hand-made scripts call it.
+pub(crate) const MAX_JOBS_BEFORE_RESTART: &str = "MAX_JOBS_BEFORE_RESTART";
+/// Most memory of a reused horse, as the hand-made scripts call it.
+pub(crate) const WORKER_MAX_MEMORY_MB: &str = "WORKER_MAX_MEMORY_MB";
 /// Root of the active virtual environment.
 pub(crate) const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
 /// The user's folder, to show paths below it as people write them.
@@ -61,4 +67,14 @@ pub(crate) fn raw(name: &str) -> Option<String> {
 pub(crate) fn flag(name: &str) -> Option<bool> {
     let value = text(name)?;
     Some(!matches!(value.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off"))
+}
+
+/// A limit of a hand-made script; 0 is its way to say that there is none.
+pub(crate) fn limit(name: &str) -> Result<Option<u64>, Error> {
+    let Some(text) = text(name) else { return Ok(None) };
+    let number: u64 = text
+        .trim()
+        .parse()
+        .map_err(|_| Error::Usage(format!("{name} is {text:?}, which is not a whole number")))?;
+    Ok(Some(number).filter(|number| 0 < *number))
 }

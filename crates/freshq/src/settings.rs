@@ -135,12 +135,12 @@ pub(crate) fn preload(args: &PythonArgs, origins: &Origins) -> Preload {
 }
 
 /// All of it together.
-pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Settings {
+pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Result<Settings, Error> {
     let on_broken = match args.reload.on_broken {
         args::OnBroken::Keep => OnBroken::Keep,
         args::OnBroken::Hold => OnBroken::Hold,
     };
-    Settings {
+    Ok(Settings {
         workers: workers(found.told.name.as_ref(), args.num_workers),
         queues: found.told.queues,
         burst: args.burst,
@@ -164,6 +164,7 @@ pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Settings {
         imports: args.python.import.clone(),
         hooks: args.python.classes.hooks(),
         logging: args.log.python(),
+        isolation: args.isolation.isolation()?,
         reload: found.reload.then(|| ReloadSettings {
             on_broken,
             include: args.reload.watch_include.clone(),
@@ -172,5 +173,5 @@ pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Settings {
         cache: found.cache,
         project_cache: found.project_cache,
         companions: found.companions,
-    }
+    })
 }

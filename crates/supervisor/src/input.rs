@@ -23,6 +23,8 @@ pub enum Input {
     GenerationGone(GenerationId, LinkError),
     /// A slot has taken a job: this is the barrier.
     HorseWanted(HorseRequest),
+    /// A horse has run its job and may run another.
+    HorseFree(Horse),
     /// A horse has ended; its generation has not reaped it.
     HorseEnded(GenerationId, i32),
     /// A job imported something that its generation had not.

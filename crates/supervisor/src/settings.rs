@@ -51,6 +51,8 @@ pub struct Settings {
     pub logging: PythonLogging,
     /// What bases import.
     pub preload: Preload,
+    /// How jobs are separated from each other.
+    pub isolation: Isolation,
     /// How to reload; none when it is off.
     pub reload: Option<ReloadSettings>,
     /// For what any project may share: the Python side, compiled user code.
@@ -104,6 +106,24 @@ pub struct Preload {
     pub only: Option<Vec<String>>,
     /// Never these, nor what is in them or imports them.
     pub never: Vec<String>,
+}
+
+/// How jobs are separated from each other.
+#[derive(Clone, Copy, Debug)]
+pub enum Isolation {
+    /// A horse for each job, forked from its generation.
+    Fork,
+    /// A horse runs one job after the other.
+    Reuse(ReuseLimits),
+}
+
+/// Until when a horse is reused.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct ReuseLimits {
+    /// Most jobs of one horse.
+    pub max_jobs: Option<u64>,
+    /// Most memory that it may have resident between two jobs, in bytes.
+    pub max_memory: Option<u64>,
 }
 
 /// How to reload.

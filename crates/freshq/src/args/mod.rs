@@ -2,6 +2,7 @@
 
 mod classes;
 mod file;
+mod isolation;
 mod logging;
 mod origin;
 mod python;
@@ -12,6 +13,7 @@ mod worker;
 use clap::{Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::classes::ClassArgs;
+pub(crate) use self::isolation::IsolationArgs;
 pub(crate) use self::logging::LogArgs;
 pub(crate) use self::origin::{Origin, Origins};
 pub(crate) use self::python::PythonArgs;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 
 use super::ClassArgs;
 
@@ -33,13 +33,4 @@ pub(crate) struct PythonArgs {
 
     #[command(flatten)]
     pub(crate) classes: ClassArgs,
-
-    /// How a job is separated from the others: a fresh process for each
-    #[arg(long, env = "FRESHQ_ISOLATION", value_enum, default_value_t = Isolation::Fork)]
-    pub(crate) isolation: Isolation,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Isolation {
-    Fork,
 }

@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 
-use super::{LogArgs, PythonArgs, RedisArgs, ReloadArgs};
+use super::{IsolationArgs, LogArgs, PythonArgs, RedisArgs, ReloadArgs};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct WorkerArgs {
@@ -57,6 +57,9 @@ pub(crate) struct WorkerArgs {
 
     #[command(flatten)]
     pub(crate) python: PythonArgs,
+
+    #[command(flatten)]
+    pub(crate) isolation: IsolationArgs,
 
     #[command(flatten)]
     pub(crate) reload: ReloadArgs,

@@ -106,7 +106,7 @@ async fn work(
     };
     let printer = console.clone();
     let reporter = Arc::new(move |event: &Event| printer.print(event));
-    let supervisor = Supervisor::new(settings::resolve(args, found), client, reporter)?;
+    let supervisor = Supervisor::new(settings::resolve(args, found)?, client, reporter)?;
     exit_code(supervisor.run().await, server)
 }
 

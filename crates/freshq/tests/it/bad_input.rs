@@ -33,7 +33,8 @@ fn the_command_line_makes_no_sense() {
     check(&context, &["--nonsense"], 2, "unexpected argument '--nonsense'");
     check(&context, &["--num-workers", "0"], 2, "invalid value '0'");
     check(&context, &["--on-broken", "explode"], 2, "[possible values: keep, hold]");
-    check(&context, &["--isolation", "reuse"], 2, "[possible values: fork]");
+    check(&context, &["--isolation", "none"], 2, "[possible values: fork, reuse]");
+    check(&context, &["--max-memory", "0"], 2, "invalid value '0'");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod context;
 mod django;
 mod embedded_redis;
 mod example;
+mod isolation;
 mod neighbours;
 mod parity;
 mod preload;

@@ -33,7 +33,7 @@ def main(sock, line, order, settings):
         gc.freeze()
         link.send(report)
         if report["kind"] == "ready":
-            _serve(link, horse.Tools(user, wanted, connection))
+            _serve(link, horse.Tools(user, wanted, connection, settings["reuse"]))
         status = 0
     except Closed:
         status = 0  # retired, or the supervisor is gone

@@ -1,4 +1,4 @@
-"""A horse: runs one job and answers one outcome, or runs one errand.
+"""A horse: runs a job and answers its outcome, or runs one errand. One that is reused runs many jobs.
 
 Order of things as in `rq.worker`: the success callback runs before the outcome
 is known to anyone, and if it raises the job has failed; the failure callback
@@ -6,6 +6,7 @@ runs on every failing attempt, and if it raises its exception is the recorded on
 """
 
 import _signal
+import contextvars
 import logging
 import operator
 import os
@@ -24,7 +25,7 @@ from rq.job import Job, JobStatus, Retry
 from rq.results import Result
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
-from . import hooks, lifeline, logs
+from . import hooks, lifeline, logs, reuse
 from .frames import Closed, Link, encode
 from .loader import UserCode
 
@@ -64,12 +65,15 @@ IDLE_MS = 2
 class DeathPenalty(UnixSignalDeathPenalty):
     """As RQ's, without the detour of the `signal` module over enumerations, which touches many pages."""
 
+    struck = False  # an exception out of nowhere may have left anything half done
+
     def setup_death_penalty(self):
         _signal.signal(_signal.SIGALRM, self.handle_death_penalty)
         _signal.alarm(self._timeout)
 
     def cancel_death_penalty(self):
-        _signal.alarm(0)
+        if not _signal.alarm(0):
+            DeathPenalty.struck = True  # no time was left
         _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
 
 
@@ -83,17 +87,25 @@ class NoRedis:
 class Tools:
     """What a generation prepares once for all its horses."""
 
-    def __init__(self, user, wanted, connection):
+    def __init__(self, user, wanted, connection, reuse_limits=None):
         self.user = user
         self.hooks = wanted
         # Not connected yet: a horse opens its own connection, and only if the job uses it.
         self.connection = connection
-        # Made ahead, for the one job that a horse runs and for its rehearsal: a new one touches many pages.
-        self.job = wanted.job_class("", connection=self.connection, serializer=wanted.serializer)
+        self.reuse = reuse_limits
+        self.unfit = False  # a job ended in a way that no process should outlive
+        # Made ahead, for the first job that a horse runs and for its rehearsal: a new one touches many pages.
+        self.job = self.blank_job()
         self.changeable = [name for name in CHANGEABLE if hasattr(self.job, name)]
         self.look_at = operator.attrgetter(*self.changeable)
         self.rehearsal_job = Job("", connection=NoRedis())
         self.rehearsal = _rehearsal()
+        self.note_modules()
+
+    def blank_job(self):
+        return self.hooks.job_class("", connection=self.connection, serializer=self.hooks.serializer)
+
+    def note_modules(self):
         self.modules = frozenset(sys.modules)
         self.module_count = len(sys.modules)
 
@@ -111,7 +123,7 @@ def rehearse(settings):
         for _ in range(REHEARSALS):
             theirs.sendall(encode(order, body))
             lifeline.rehearse(ours.fileno())
-            _attend(Link(ours), tools, tools.rehearsal_job)
+            _attend(Link(ours), tools, tools.rehearsal_job, None)
             _rehearse_once(tools)
             _rehearse_fork()
 
@@ -131,8 +143,7 @@ def _rehearse_fork():
 
 def _rehearse_once(tools):
     _run(*tools.rehearsal, tools, tools.rehearsal_job)
-    for name in ENVIRONMENT:
-        del os.environ[name]
+    _forget_job()
 
 
 def _rehearsal():
@@ -163,11 +174,9 @@ def main(sock, line, tools):
         order.register(sock, select.POLLIN)
         if not order.poll(IDLE_MS):
             _rehearse_once(tools)  # copies the pages that every job writes to
-        _attend(Link(sock), tools, tools.job)
+        _work(Link(sock), tools)
         lifeline.release()
         status = 0
-    except Closed:
-        status = 0  # no job came, and none will
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:
@@ -175,16 +184,46 @@ def main(sock, line, tools):
         os._exit(status)
 
 
-def _attend(link, tools, job):
+def _work(link, tools):
+    """One job, or as many as it may run."""
+    keeper = reuse.Keeper(tools.reuse) if tools.reuse else None
+    try:
+        while _attend(link, tools, tools.job, keeper):
+            tools.job = tools.blank_job()
+    except Closed:
+        pass  # no job came, and none will
+
+
+def _attend(link, tools, job, keeper):
+    """Returns whether another job may come."""
     order, body = link.receive()
     if order["kind"] == "run":
-        answer, parts = _run(order, body, tools, job)
+        # A context of its own: what a job sets there is gone with it.
+        answer, parts = contextvars.copy_context().run(_run, order, body, tools, job)
+        answer["stays"] = keeper is not None and _is_fit(answer, tools, keeper)
     else:
         from . import errand
 
         answer, parts = errand.run(order, body, tools, job), []
     _flush()
     link.send(answer, b"".join(parts))
+    return answer.get("stays", False)
+
+
+def _is_fit(answer, tools, keeper):
+    """Whether this horse may run another job as if it were a fresh one of its generation."""
+    _forget_job()
+    fit = keeper.mend() and not DeathPenalty.struck and not tools.unfit
+    learned = answer["learned"]
+    if learned:
+        tools.note_modules()
+    # User code that its generation does not have may be saved before the next job, which would not see it.
+    return fit and not (learned and learned["modules"])
+
+
+def _forget_job():
+    for name in ENVIRONMENT:
+        os.environ.pop(name, None)
 
 
 def _flush():
@@ -211,7 +250,8 @@ def _run(order, body, tools, job):
             answer, parts = _ask_again(job, value)
         else:
             answer, parts = _succeed(job, value)
-    except BaseException:  # noqa: BLE001  SystemExit and KeyboardInterrupt are failures too
+    except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt are failures too
+        tools.unfit = isinstance(error, MemoryError) or not isinstance(error, Exception)
         answer, parts = _fail(job, tools, order["worker"], sys.exc_info())
     answer["started_us"] = int(begun * 1_000_000)
     answer["ended_us"] = int(job.ended_at.timestamp() * 1_000_000)

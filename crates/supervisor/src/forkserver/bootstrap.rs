@@ -31,6 +31,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/loader.py",
     "freshq_runtime/logs.py",
     "freshq_runtime/memory.py",
+    "freshq_runtime/reuse.py",
 ];
 
 /// Makes sure that the Python side stands below `cache`; returns the script that starts a base.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Hooks, PythonLogging};
+use crate::settings::{Hooks, PythonLogging, ReuseLimits};
 
 /// To a base, once, with its life line.
 #[derive(Debug, Serialize)]
@@ -28,6 +28,8 @@ pub struct BaseSettings {
     pub redis_url: Option<String>,
     /// The user's configuration module.
     pub config: Option<String>,
+    /// Until when a horse runs one job after the other; none: one job each.
+    pub reuse: Option<ReuseLimits>,
 }
 
 /// From a base.
@@ -270,6 +272,8 @@ pub struct JobAnswer {
     /// What it imported beyond its generation.
     #[serde(default)]
     pub learned: Option<Learned>,
+    /// It is as it was before the job, and waits for another.
+    pub stays: bool,
 }
 
 /// What a job asks for that returned a `Retry`.

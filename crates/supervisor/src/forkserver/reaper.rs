@@ -41,9 +41,15 @@ impl Presence {
         self.there.store(false, Ordering::Relaxed);
     }
 
-    /// Kills the whole process group, if it is still there.
+    /// Whether it has neither ended nor been killed, as far as is known.
+    pub fn is_there(&self) -> bool {
+        self.there.load(Ordering::Relaxed)
+    }
+
+    /// Kills the whole process group, if it is still there; once is enough.
     pub fn kill_group(&self) {
-        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.there.load(Ordering::Relaxed)) {
+        let there = self.there.swap(false, Ordering::Relaxed);
+        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| there) {
             // Fails only when the group is gone, which is what was wanted.
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         }

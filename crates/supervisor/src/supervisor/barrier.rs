@@ -1,7 +1,8 @@
 //! A slot has a job: which horse runs it?
 //!
 //! Horses are forked ahead, so that a job does not wait for a fork. A spare belongs to the
-//! generation that serves; when another takes over, spares are hung up on and end.
+//! generation that serves; when another takes over, spares are hung up on and end. A horse that
+//! is reused is a spare between its jobs: each job passes the barrier.
 
 use std::collections::VecDeque;
 
@@ -9,14 +10,37 @@ use super::Supervisor;
 use crate::forkserver::HORSES_PER_FORK_MAX;
 use crate::input::{Grant, HorseRequest};
 use crate::reload::machine::{Availability, GenerationId};
+use crate::settings::Isolation;
 use crate::worker::horse::Horse;
 
 /// Spare horses for the first slot, and for each further one.
 const SPARES: (usize, usize) = (4, 1);
-/// Horses that must be missing before any are asked for.
-const FORKED_TOGETHER: usize = 2;
 /// Most spare horses, however many slots there are.
 const SPARES_MAX: usize = 8;
+
+/// How many horses are kept ready.
+#[derive(Clone, Copy, Debug)]
+struct Stock {
+    /// Spares that there are to be.
+    spares: usize,
+    /// Horses that must be missing before any are asked for.
+    together: usize,
+}
+
+impl Stock {
+    fn new(isolation: Isolation, slots: usize) -> Self {
+        match isolation {
+            // Two are asked for at once, because a generation that has forked pays for the pages
+            // that it writes next; more would fork and run jobs in turns.
+            Isolation::Fork => Self {
+                spares: (SPARES.0 + SPARES.1 * slots.saturating_sub(1)).min(SPARES_MAX),
+                together: 2,
+            },
+            // For the horse that is not to be reused.
+            Isolation::Reuse(_) => Self { spares: 1, together: 1 },
+        }
+    }
+}
 
 /// Requests that wait, and horses that wait for requests.
 #[derive(Debug)]
@@ -28,17 +52,17 @@ pub(super) struct Barrier {
     coming: usize,
     /// Where the spares are from.
     generation: Option<GenerationId>,
-    spares_wanted: usize,
+    stock: Stock,
 }
 
 impl Barrier {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(super) fn new(isolation: Isolation, slots: usize) -> Self {
         Self {
             waiting: VecDeque::new(),
             spares: VecDeque::new(),
             coming: 0,
             generation: None,
-            spares_wanted: (SPARES.0 + SPARES.1 * slots.saturating_sub(1)).min(SPARES_MAX),
+            stock: Stock::new(isolation, slots),
         }
     }
 
@@ -56,6 +80,14 @@ impl Barrier {
         if Some(horse.generation) == self.generation {
             self.coming = self.coming.saturating_sub(1);
             self.spares.push_back(horse);
+        }
+    }
+
+    /// A horse has run its job and may run another, unless it was killed or its generation serves
+    /// no more. It goes first: its memory is warm.
+    pub(super) fn horse_is_free(&mut self, horse: Horse) {
+        if Some(horse.generation) == self.generation && horse.presence.is_there() {
+            self.spares.push_front(horse);
         }
     }
 
@@ -103,12 +135,11 @@ impl Supervisor {
         }
     }
 
-    /// Keeps all spares there are to be. Two are asked for at once, because a generation that has
-    /// forked pays for the pages that it writes next; more would fork and run jobs in turns.
+    /// Keeps all spares there are to be.
     fn fork_ahead(&mut self, generation: GenerationId) {
-        let wanted = self.barrier.waiting.len() + self.barrier.spares_wanted;
+        let wanted = self.barrier.waiting.len() + self.barrier.stock.spares;
         let there = self.barrier.spares.len() + self.barrier.coming;
-        if wanted < there + FORKED_TOGETHER {
+        if wanted < there + self.barrier.stock.together {
             return;
         }
         let count = (wanted - there).min(HORSES_PER_FORK_MAX);

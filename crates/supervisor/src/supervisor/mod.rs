@@ -40,7 +40,7 @@ use crate::input::Input;
 use crate::reload::learned::LearnedImports;
 use crate::reload::machine::{self, Availability, Machine, OnBroken};
 use crate::reload::relevance::LoadedCode;
-use crate::settings::{BASE_START_MAX, INPUTS_MAX, Settings};
+use crate::settings::{BASE_START_MAX, INPUTS_MAX, Isolation, Settings};
 use crate::shutdown::{Phase, Shutdown};
 use crate::signals::Signals;
 use crate::watch::{Filter, WatchError, Watcher};
@@ -183,7 +183,7 @@ impl Supervisor {
             code: LoadedCode::default(),
             learned: LearnedImports::load(&settings.project_cache, &interpreter, &settings.preload),
             loading: None,
-            barrier: Barrier::new(settings.workers.len()),
+            barrier: Barrier::new(settings.isolation, settings.workers.len()),
             base_starting: None,
             base_outdated: false,
             jobs_import_libraries: false,
@@ -247,6 +247,7 @@ impl Supervisor {
                 self.drain_watcher();
                 self.barrier.request(request);
             }
+            Input::HorseFree(horse) => self.barrier.horse_is_free(horse),
             Input::HorseEnded(generation, pid) => self.chain.horse_ended(generation, pid),
             Input::Learned(generation, learned) => self.job_taught(generation, learned),
             Input::JobEnded { finished: true } => self.tally.finished += 1,
@@ -330,6 +331,10 @@ impl Supervisor {
             hooks: self.settings.hooks.clone(),
             logging: self.settings.logging.clone(),
             config: self.settings.config.clone(),
+            reuse: match self.settings.isolation {
+                Isolation::Fork => None,
+                Isolation::Reuse(limits) => Some(limits),
+            },
         };
         self.base_outdated = false;
         self.jobs_import_libraries = false;

@@ -97,6 +97,9 @@ impl Slot {
                 if let Some(learned) = &answer.head.learned {
                     self.tell(Input::Learned(horse.generation, learned.clone())).await;
                 }
+                if answer.head.stays {
+                    self.tell(Input::HorseFree(horse)).await;
+                }
                 Outcome::Answered(answer)
             }
             Ride::Died => Outcome::Died { status: self.exit_status(&mut horse).await, began },

@@ -1,0 +1,54 @@
+//! How jobs are separated from each other.
+
+use clap::{Args as ClapArgs, ValueEnum};
+use supervisor::settings::{self, ReuseLimits};
+
+use crate::env_vars;
+use crate::error::Error;
+
+const BYTES_PER_MB: u64 = 1024 * 1024;
+
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Isolation")]
+pub(crate) struct IsolationArgs {
+    /// How jobs are separated: `fork`, a fresh process for each; `reuse`, a process runs many, as
+    /// RQ's `SimpleWorker` [default: fork]
+    #[arg(long, env = "FRESHQ_ISOLATION", value_enum)]
+    isolation: Option<Isolation>,
+
+    /// With `reuse`: a process runs no more than this many jobs (also `MAX_JOBS_BEFORE_RESTART`)
+    #[arg(long, value_name = "N", env = "FRESHQ_MAX_JOBS_PER_HORSE",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    max_jobs_per_horse: Option<u64>,
+
+    /// With `reuse`: a process that has more memory resident after a job runs no other (also
+    /// `WORKER_MAX_MEMORY_MB`)
+    #[arg(long, value_name = "MB", env = "FRESHQ_MAX_MEMORY",
+          value_parser = clap::value_parser!(u64).range(1..=u64::MAX / BYTES_PER_MB))]
+    max_memory: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolation {
+    Fork,
+    Reuse,
+}
+
+impl IsolationArgs {
+    /// What was asked for; the limits mean nothing where each job has a process of its own.
+    pub(crate) fn isolation(&self) -> Result<settings::Isolation, Error> {
+        let max_jobs = match self.max_jobs_per_horse {
+            Some(most) => Some(most),
+            None => env_vars::limit(env_vars::MAX_JOBS_BEFORE_RESTART)?,
+        };
+        let max_memory = match self.max_memory {
+            Some(most) => Some(most),
+            None => env_vars::limit(env_vars::WORKER_MAX_MEMORY_MB)?,
+        };
+        let max_memory = max_memory.map(|mb| mb.saturating_mul(BYTES_PER_MB));
+        Ok(match self.isolation.unwrap_or(Isolation::Fork) {
+            Isolation::Fork => settings::Isolation::Fork,
+            Isolation::Reuse => settings::Isolation::Reuse(ReuseLimits { max_jobs, max_memory }),
+        })
+    }
+}
