@@ -56,8 +56,8 @@ def change_everything():
     return os.getpid()
 
 def what_is_left():
-    state = [os.getcwd(), os.environ.get("LEFT"), os.environ.get("HOME"), "/nowhere" in sys.path,
-             signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL,
+    default = [signal.getsignal(number) == signal.SIG_DFL for number in (signal.SIGTERM, signal.SIGUSR1)]
+    state = [os.getcwd(), os.environ.get("LEFT"), os.environ.get("HOME"), "/nowhere" in sys.path, default,
              signal.SIGUSR2 in signal.pthread_sigmask(signal.SIG_BLOCK, ()), SEEN.get(),
              sys.stdout is sys.__stdout__]
     spent = time.process_time()

@@ -1,7 +1,8 @@
 """What lies between two jobs of a horse that runs many: may it run another, and is all as it was?
 
-A fork gives each job a process as its generation left it. Here that is made up for as far as a process can
-be mended: what jobs commonly change is put back. A horse with something that cannot be mended runs no other job.
+A fork gives each job a process as its generation left it. Here that is made up for as far as a process
+can be mended: what jobs commonly change is put back. A horse with something that cannot be mended runs
+no other job.
 """
 
 import _signal
