@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rq::{FailureLeaves, WorkerName};
+use serde_json::{Map, Value};
 use supervisor::Settings;
 use supervisor::forkserver::interpreter::Interpreter;
 use supervisor::reload::machine::OnBroken;
@@ -119,6 +120,7 @@ pub(crate) struct Found {
     pub(crate) interpreter: Interpreter,
     pub(crate) told: Told,
     pub(crate) redis_url: Option<String>,
+    pub(crate) redis_settings: Option<Map<String, Value>>,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) preload: Preload,
     pub(crate) reload: bool,
@@ -157,12 +159,13 @@ pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Result<Settings, Error
         with_scheduler: args.with_scheduler,
         interpreter: found.interpreter,
         redis_url: found.redis_url,
+        redis_settings: found.redis_settings,
         config: found.told.config,
         path: import_path(args),
         roots: found.roots,
         preload: found.preload,
         imports: args.python.import.clone(),
-        hooks: args.python.classes.hooks(),
+        hooks: args.python.classes.hooks(&found.told.settings),
         logging: args.log.python(),
         isolation: args.isolation.isolation()?,
         reload: found.reload.then(|| ReloadSettings {

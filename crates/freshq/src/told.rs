@@ -1,13 +1,13 @@
 //! What is told in several places: which Redis, which queues, which name.
 //!
-//! RQ's order. Redis: `--url` or `RQ_REDIS_URL`; else the configuration module, or the environment when
-//! there is none. Queues and name: the command line, else the configuration module.
+//! RQ's order. Redis: `--url` or `RQ_REDIS_URL`; else the configuration module or Django's settings, or
+//! the environment when there is none. Queues and name: the command line, else the configuration module.
 
 use std::path::PathBuf;
 
 use rq::{QueueName, Source};
 use serde_json::{Map, Value};
-use supervisor::forkserver::config_module;
+use supervisor::forkserver::config_module::{self, Module};
 use supervisor::forkserver::interpreter::Interpreter;
 
 use crate::args::{Origin, Origins, RedisArgs};
@@ -45,6 +45,7 @@ impl RedisChoice {
 /// The options of a command that say such things.
 pub(crate) struct Asked<'a> {
     pub(crate) redis: &'a RedisArgs,
+    pub(crate) django: Option<&'a str>,
     pub(crate) queues: &'a [String],
     pub(crate) name: Option<&'a String>,
 }
@@ -57,50 +58,61 @@ pub(crate) struct Told {
     pub(crate) name: Option<String>,
     /// The configuration module.
     pub(crate) config: Option<String>,
+    /// What this module or Django's settings say.
+    pub(crate) settings: Map<String, Value>,
 }
 
 impl Told {
-    /// Imports the configuration module, if there is one, and puts everything together; `path` is
-    /// appended to its `sys.path`.
+    /// Imports the configuration module or Django's settings, if there are any, and puts everything
+    /// together; `path` is appended to their `sys.path`.
     pub(crate) fn of(
         asked: &Asked<'_>,
         origins: &Origins,
         interpreter: &Interpreter,
         path: &[PathBuf],
     ) -> Result<Self, Error> {
-        let name = asked.redis.config.clone();
-        let settings = match &name {
-            Some(name) => config_module::read(interpreter, name, path)?,
-            None => Map::new(),
-        };
-        let config = ConfigModule { name, settings };
+        let read = |module| config_module::read(interpreter, module, path);
+        let mut said = Said::default();
+        if let Some(name) = &asked.redis.config {
+            let module = Module::Config(name);
+            said = Said { by: Some(module.to_string()), settings: read(module)? };
+        }
+        let queues = queues(asked.queues, origins, &said)?;
+        if let Some(name) = asked.django {
+            let module = Module::Django(name, &queues);
+            let settings = read(module)?;
+            // A project without django-rq says nothing.
+            said = Said { by: (!settings.is_empty()).then(|| module.to_string()), settings };
+        }
         Ok(Self {
-            redis: redis(asked.redis, origins, &config),
-            queues: queues(asked.queues, origins, &config)?,
-            name: name_of(asked.name, origins, &config)?,
-            config: config.name,
+            redis: redis(asked.redis, origins, &said),
+            name: name_of(asked.name, origins, &said)?,
+            queues,
+            config: asked.redis.config.clone(),
+            settings: said.settings,
         })
     }
 }
 
-/// What the configuration module says; nothing if there is none.
-struct ConfigModule {
-    name: Option<String>,
+/// What the configuration module or Django's settings say; nothing if there are none.
+#[derive(Default)]
+struct Said {
+    by: Option<String>,
     settings: Map<String, Value>,
 }
 
 /// Which Redis.
-fn redis(args: &RedisArgs, origins: &Origins, config: &ConfigModule) -> Decision<RedisChoice> {
+fn redis(args: &RedisArgs, origins: &Origins, said: &Said) -> Decision<RedisChoice> {
     let environment = environment();
     // A URL goes before a module, but the file goes after the command line and the environment.
-    let elsewhere = Origin::File < origins.get("config") || !environment.is_empty();
+    let by_module = origins.get("config").max(origins.get("django"));
+    let elsewhere = Origin::File < by_module || !environment.is_empty();
     let overruled = origins.get("url") == Origin::File && elsewhere;
     if let Some(url) = args.url.as_deref().filter(|_| !overruled) {
         return Decision { value: RedisChoice::at(url), why: origins.name("url") };
     }
-    if let Some(name) = &config.name {
-        let why = format!("configuration module {name}");
-        return Decision { value: RedisChoice::of(config.settings.clone()), why };
+    if let Some(why) = &said.by {
+        return Decision { value: RedisChoice::of(said.settings.clone()), why: why.clone() };
     }
     match environment.keys().next() {
         Some(name) => Decision { why: name.clone(), value: RedisChoice::of(environment) },
@@ -116,13 +128,9 @@ fn environment() -> Map<String, Value> {
 }
 
 /// The queues that were named, or RQ's default.
-fn queues(
-    asked: &[String],
-    origins: &Origins,
-    config: &ConfigModule,
-) -> Result<Vec<QueueName>, Error> {
+fn queues(asked: &[String], origins: &Origins, said: &Said) -> Result<Vec<QueueName>, Error> {
     let typed = origins.get("queues") > Origin::File;
-    let names = match config.settings.get("QUEUES") {
+    let names = match said.settings.get("QUEUES") {
         Some(value) if !typed => names(value)?,
         _ => Vec::new(),
     };
@@ -157,9 +165,9 @@ fn names(value: &Value) -> Result<Vec<String>, Error> {
 fn name_of(
     asked: Option<&String>,
     origins: &Origins,
-    config: &ConfigModule,
+    said: &Said,
 ) -> Result<Option<String>, Error> {
-    match config.settings.get("NAME") {
+    match said.settings.get("NAME") {
         Some(Value::String(name)) if origins.get("name") <= Origin::File && !name.is_empty() => {
             Ok(Some(name.clone()))
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rq::{FailureLeaves, QueueName, WorkerName};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::forkserver::interpreter::Interpreter;
 use crate::reload::machine::OnBroken;
@@ -34,9 +35,11 @@ pub struct Settings {
     pub with_scheduler: bool,
     /// The Python that runs jobs.
     pub interpreter: Interpreter,
-    /// What jobs connect to, in redis-py's form; none if the configuration module or the
-    /// environment says it in RQ's other settings.
+    /// What jobs connect to, in redis-py's form; none if it is not told by a URL.
     pub redis_url: Option<String>,
+    /// RQ's settings of what jobs connect to, if that is not told by a URL. Where there is a
+    /// configuration module its own count, which may hold anything of Python's.
+    pub redis_settings: Option<Map<String, Value>>,
     /// The user's configuration module, as `rq worker --config`.
     pub config: Option<String>,
     /// Appended to `sys.path`.

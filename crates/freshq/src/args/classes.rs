@@ -1,13 +1,15 @@
 //! The user's own Python that jobs run with: RQ's options, which worker and worker-pool share.
 
 use clap::Args as ClapArgs;
+use serde_json::{Map, Value};
 use supervisor::settings::Hooks;
 
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Python")]
 pub(crate) struct ClassArgs {
-    /// Settings module of a Django project, which is set up before your code is imported
-    #[arg(long, value_name = "SETTINGS", env = "FRESHQ_DJANGO")]
+    /// Settings module of a Django project, which is set up before your code is imported; Redis and classes are
+    /// those of django-rq's settings, unless an option names them
+    #[arg(long, value_name = "SETTINGS", env = "FRESHQ_DJANGO", conflicts_with = "config")]
     django: Option<String>,
 
     /// Serializer of jobs and results: `pickle`, `json`, or a dotted path [default: pickle]
@@ -32,14 +34,29 @@ pub(crate) struct ClassArgs {
 }
 
 impl ClassArgs {
-    /// What each generation is to import.
-    pub(crate) fn hooks(&self) -> Hooks {
+    /// The settings module of a Django project.
+    pub(crate) fn django(&self) -> Option<&str> {
+        self.django.as_deref()
+    }
+
+    /// What each generation is to import; what no option names is as Django's settings say.
+    pub(crate) fn hooks(&self, project: &Map<String, Value>) -> Hooks {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let or = |option: &Option<String>, name| {
+            given(option.as_ref()).or_else(|| project.get(name).and_then(text))
+        };
+        let handlers = match project.get("EXCEPTION_HANDLERS") {
+            Some(Value::Array(paths)) if self.exception_handler.is_empty() => {
+                paths.iter().filter_map(text).collect()
+            }
+            _ => self.exception_handler.clone(),
+        };
         Hooks {
-            django: given(self.django.as_ref()),
-            serializer: given(self.serializer.as_ref()),
-            exception_handlers: self.exception_handler.clone(),
-            job_class: given(self.job_class.as_ref()),
-            queue_class: given(self.queue_class.as_ref()),
+            django: self.django.clone(),
+            serializer: or(&self.serializer, "SERIALIZER"),
+            exception_handlers: handlers,
+            job_class: or(&self.job_class, "JOB_CLASS"),
+            queue_class: or(&self.queue_class, "QUEUE_CLASS"),
             connection_class: given(self.connection_class.as_ref()),
         }
     }

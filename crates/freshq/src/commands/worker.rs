@@ -38,7 +38,12 @@ pub(crate) fn run(args: &WorkerArgs, origins: &Origins) -> Result<u8, Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::Io { what: "start the event loop", error })?;
-    let asked = Asked { redis: &args.redis, queues: &args.queues, name: args.name.as_ref() };
+    let asked = Asked {
+        redis: &args.redis,
+        django: args.python.classes.django(),
+        queues: &args.queues,
+        name: args.name.as_ref(),
+    };
     let told = Told::of(&asked, origins, &interpreter, &settings::import_path(args))?;
     let server = start_embedded(&told.redis.value, &interpreter, &here)?;
     let start = Start { args, origins, interpreter, told, here: &here };
@@ -68,9 +73,9 @@ async fn work(
         (RedisChoice::Embedded, Some(server)) => Source::Url(server.url().to_owned()),
         (RedisChoice::Embedded, None) => return Err(Error::NoEmbedded(here.to_path_buf())),
     };
-    let redis_url = match &source {
-        Source::Url(url) => Some(rq::for_redis_py(url)),
-        Source::Settings(_) => None,
+    let (redis_url, redis_settings) = match &source {
+        Source::Url(url) => (Some(rq::for_redis_py(url)), None),
+        Source::Settings(settings) => (None, Some(settings.clone())),
     };
     let client = connect(source).await?;
     let server_version = client.server();
@@ -97,6 +102,7 @@ async fn work(
         interpreter,
         told,
         redis_url,
+        redis_settings,
         roots,
         preload: settings::preload(&args.python, origins),
         reload: reload.value,

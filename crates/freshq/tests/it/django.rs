@@ -73,6 +73,7 @@ const TASKS: &str = r#"
 import os, time
 from django.conf import settings
 from django.db import connection, transaction
+from rq import get_current_job
 from .models import Item
 
 def add(name):
@@ -92,6 +93,9 @@ def inherited():
 def wait_for(path):
     while not os.path.exists(path):
         time.sleep(0.002)
+
+def place():
+    return get_current_job().connection.connection_pool.connection_kwargs["db"]
 
 def boom():
     raise ValueError("boom")
@@ -114,9 +118,17 @@ fn settings(context: &Context) -> String {
     SETTINGS.replace("REDIS", &context.redis.url())
 }
 
-/// A worker of the project.
+/// A worker of the project, which finds Redis in its settings.
 fn worker(context: &Context, args: &[&str]) -> Worker {
-    context.worker(&[&["--django", "site_of_test.settings"], args].concat())
+    let worker = unready_worker(context, args);
+    worker.wait_for("  ready ");
+    worker
+}
+
+fn unready_worker(context: &Context, args: &[&str]) -> Worker {
+    let mut command = context.freshq();
+    command.args(["worker", "--django", "site_of_test.settings"]).args(args);
+    Worker::start(command)
 }
 
 #[test]
@@ -128,6 +140,65 @@ fn a_job_uses_the_models_of_its_project() {
     assert_eq!(context.eval(label), json!(["finished", "old tea"]));
     let names = "__import__('shop.models').models.Item.objects.get(pk=1).name";
     assert_eq!(context.eval(names), "tea");
+    worker.stop();
+}
+
+#[test]
+fn redis_is_found_however_the_settings_name_it() {
+    let context = project();
+    let url = context.redis.url();
+    let server = url.trim_end_matches("/0");
+    let socket = context.redis.socket().display();
+    for place in [
+        format!("'HOST': '127.0.0.1', 'PORT': {}, 'DB': 3", context.redis.port()),
+        format!("'UNIX_SOCKET_PATH': '{socket}', 'DB': 4"),
+        format!("'URL': '{server}', 'DB': 5"),
+    ] {
+        let written = settings(&context) + &format!("RQ_QUEUES = {{'default': {{{place}}}}}\n");
+        context.write("site_of_test/settings.py", &written);
+        let db = place.rsplit(' ').next().unwrap();
+        let elsewhere = format!("Redis.from_url('{server}/{db}')");
+        let id =
+            context.eval(&format!("Queue(connection={elsewhere}).enqueue('shop.tasks.place').id"));
+        let (status, output) = unready_worker(&context, &["--burst"]).end();
+        assert_eq!(status.code(), Some(0), "{output}");
+        let value = format!("Job.fetch({id}, connection={elsewhere}).return_value()");
+        assert_eq!(context.eval(&value), db.parse::<u32>().unwrap(), "{output}");
+    }
+}
+
+#[test]
+fn queues_that_one_worker_cannot_serve_are_refused() {
+    let context = project();
+    let check = |queues: &[&str], expected: &str| {
+        let (status, output) = unready_worker(&context, queues).end();
+        assert_eq!(status.code(), Some(1), "{output}");
+        assert!(output.contains(expected), "{output}");
+    };
+    check(&["default", "low"], "RQ_QUEUES has no queue 'low'");
+    let elsewhere = "RQ_QUEUES['high'] = {'HOST': '127.0.0.1', 'PORT': 1}\n";
+    context.write("site_of_test/settings.py", &(settings(&context) + elsewhere));
+    check(&["default", "high"], "the queues of one worker have to be in the same Redis");
+    context.write("site_of_test/settings.py", "import nowhere\n");
+    check(&[], "the Django settings site_of_test.settings cannot be read: ModuleNotFoundError");
+}
+
+#[test]
+fn classes_and_handlers_of_the_settings_are_used() {
+    let context = project();
+    let more =
+        "RQ_EXCEPTION_HANDLERS = ['shop.hooks.handler']\nRQ = {'JOB_CLASS': 'shop.hooks.Job'}\n";
+    context.write("site_of_test/settings.py", &(settings(&context) + more));
+    let hooks = "from rq.job import Job as RqJob\nfrom .models import Item\n\nclass Job(RqJob):\n    pass\n\n\
+                 def handler(job, *exc_info):\n    Item.objects.create(name=f'{type(job).__module__} {exc_info[1]}')\n";
+    context.write("shop/hooks.py", hooks);
+    let worker = worker(&context, &[]);
+    assert_eq!(
+        context.eval("end(begin('shop.tasks.boom'))"),
+        json!(["failed", "ValueError: boom"])
+    );
+    let names = "[item.name for item in __import__('shop.models').models.Item.objects.all()]";
+    assert_eq!(context.eval(names), json!(["shop.hooks boom"]));
     worker.stop();
 }
 
@@ -163,7 +234,7 @@ fn models_and_settings_are_reloaded_also_with_django_in_the_base() {
         worker.stop();
     }
     let learned = std::process::Command::new("grep")
-        .args(["-rl", "django.db.models", "--include=learned.json"])
+        .args(["-rq", "django.db.models", "--include=learned.json"])
         .arg(context.cache())
         .status();
     assert!(learned.unwrap().success(), "the base never had Django");

@@ -2,18 +2,18 @@
 
 import importlib
 import logging.config
-import os
 
 from .hooks import Unusable
 
 
-def load(name, redis_url, connection_class):
+def load(told, connection_class):
     """Sets up logging if the module says how; returns what jobs reach Redis with, made in RQ's way.
 
     It connects when it is used.
     """
+    name, redis_url = told["config"], told["redis_url"]
     try:
-        settings = _read(name) if name else os.environ
+        settings = _read(name) if name else told["redis_settings"]
         if name and settings.get("DICT_CONFIG"):
             logging.config.dictConfig(settings["DICT_CONFIG"])
         if redis_url is not None:

@@ -52,7 +52,7 @@ def _load(modules, user, settings):
         return None, None, _broken(error, user)
     try:
         wanted = hooks.load(settings["hooks"])
-        connection = config.load(settings["config"], settings["redis_url"], wanted.connection_class)
+        connection = config.load(settings, wanted.connection_class)
     except hooks.Unusable as problem:
         return None, None, {**_broken(problem.__cause__ or problem, user), "hook": str(problem)}
     logs.set_up(settings["logging"])

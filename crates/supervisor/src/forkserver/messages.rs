@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::settings::{Hooks, PythonLogging, ReuseLimits};
 
@@ -26,6 +27,8 @@ pub struct BaseSettings {
     pub logging: PythonLogging,
     /// What jobs connect to; none if it is not told by a URL.
     pub redis_url: Option<String>,
+    /// RQ's settings of it, if it is not.
+    pub redis_settings: Option<Map<String, Value>>,
     /// The user's configuration module.
     pub config: Option<String>,
     /// Until when a horse runs one job after the other; none: one job each.
