@@ -7,8 +7,8 @@ use supervisor::settings::Hooks;
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Python")]
 pub(crate) struct ClassArgs {
-    /// Settings module of a Django project, which is set up before your code is imported; Redis and classes are
-    /// those of django-rq's settings, unless an option names them
+    /// Settings module of a Django project, which is set up before your code is imported; Redis and
+    /// classes are those of django-rq's settings, unless an option names them
     #[arg(long, value_name = "SETTINGS", env = "FRESHQ_DJANGO", conflicts_with = "config")]
     django: Option<String>,
 
