@@ -51,6 +51,8 @@ impl Server {
 const OLDEST: u32 = 5;
 /// `BLMOVE` waits for ever when asked to wait for no time; Redis 6.2 rounds a millisecond down to that.
 const PEEK_MIN: Duration = Duration::from_millis(10);
+/// How often a server is asked that has no `BLMOVE`.
+const PEEK_POLL: Duration = Duration::from_millis(100);
 
 /// RQ's data in one Redis. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -171,12 +173,27 @@ impl Client {
 
     /// Our own address as Redis sees it; `unknown` if it does not say (as RQ).
     pub async fn local_address(&self) -> String {
-        let info = self.query(redis::cmd("CLIENT").arg("INFO")).await;
-        let info = info.ok().and_then(|info| redis::from_redis_value::<String>(info).ok());
+        // Since Redis 6.2; before that we find ourselves in the list of all.
+        let info = match self.client_command::<String>("INFO").await {
+            Some(info) => Some(info),
+            None => self.listed().await,
+        };
         let address = info
             .as_deref()
             .and_then(|info| info.split_whitespace().find_map(|word| word.strip_prefix("addr=")));
         address.unwrap_or("unknown").to_owned()
+    }
+
+    async fn listed(&self) -> Option<String> {
+        let id: u64 = self.client_command("ID").await?;
+        let all: String = self.client_command("LIST").await?;
+        let ours = format!("id={id} ");
+        all.lines().find(|line| line.starts_with(&ours)).map(str::to_owned)
+    }
+
+    async fn client_command<T: redis::FromRedisValue>(&self, command: &str) -> Option<T> {
+        let reply = self.query(redis::cmd("CLIENT").arg(command)).await.ok()?;
+        redis::from_redis_value(reply).ok()
     }
 
     /// Whether workers are suspended.
@@ -197,7 +214,8 @@ impl Client {
         let config = self.shared.config.clone().set_response_timeout(None);
         let client = self.reach().await?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Peek { connection, key: self.keys().queue(queue) })
+        let blocks = self.server().has_blmove();
+        Ok(Peek { connection, key: self.keys().queue(queue), blocks })
     }
 
     /// A connection for publish and subscribe.
@@ -275,17 +293,35 @@ impl Client {
 pub struct Peek {
     connection: MultiplexedConnection,
     key: String,
+    /// Whether the server can wait for us.
+    blocks: bool,
 }
 
 impl Peek {
     /// Waits until the queue has an element, for at most `limit`.
     pub async fn wait(&mut self, limit: Duration) -> Result<bool, Error> {
+        if !self.blocks {
+            return self.poll(limit).await;
+        }
         // The head of a list moved to its head: a blocking look.
         let seconds = limit.max(PEEK_MIN).as_secs_f64();
         let mut command = redis::cmd("BLMOVE");
         command.arg(&self.key).arg(&self.key).arg("LEFT").arg("LEFT").arg(seconds);
         let head: Value = command.query_async(&mut self.connection).await?;
         Ok(head != Value::Nil)
+    }
+
+    async fn poll(&mut self, limit: Duration) -> Result<bool, Error> {
+        let rounds = limit.as_millis() / PEEK_POLL.as_millis();
+        for _ in 0..=rounds {
+            let mut command = redis::cmd("LLEN");
+            let length: u64 = command.arg(&self.key).query_async(&mut self.connection).await?;
+            if 0 < length {
+                return Ok(true);
+            }
+            tokio::time::sleep(PEEK_POLL).await;
+        }
+        Ok(false)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -47,6 +48,17 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with_prefix("rq").await
+    }
+
+    /// Says so, for a test that has nothing to prove with an old server.
+    pub(crate) fn is_older_than(&self, version: (u32, u32, u32)) -> bool {
+        let server = self.client.server();
+        let older = server.product == "Redis" && server.version < version;
+        if older {
+            let text = format!("skipped: {server:?} is older than {version:?}");
+            writeln!(std::io::stderr(), "{text}").ok();
+        }
+        older
     }
 
     pub(crate) async fn with_prefix(prefix: &str) -> Self {

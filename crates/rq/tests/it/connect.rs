@@ -70,6 +70,9 @@ async fn who_answers_and_is_no_redis_is_said() {
 #[tokio::test]
 async fn a_password_is_needed_and_never_shown() {
     let world = World::new().await;
+    if world.is_older_than((6, 0, 0)) {
+        return; // it has no users, only a password
+    }
     world.send(&["CONFIG SET requirepass secret"]).await;
     let port = world.server.port();
     let socket = world.server.socket().display();

@@ -115,6 +115,9 @@ async fn a_lost_answer_is_asked_for_again() {
 #[tokio::test]
 async fn a_peek_whose_connection_is_cut_says_so() {
     let world = World::new().await;
+    if world.is_older_than((6, 2, 0)) {
+        return; // it does not block
+    }
     let queue = rq::QueueName::new("q");
     let mut peek = world.client.peek(&queue).await.unwrap();
     let cut = async {
@@ -137,7 +140,7 @@ async fn a_server_that_does_not_answer_is_a_failed_connection() {
     let impatient =
         rq::Connect { response_timeout: Duration::from_secs(2), ..options(&world.server.url()) };
     let client = rq::Client::connect(impatient).await.unwrap();
-    let pause = world.ask::<redis::Value>("CLIENT PAUSE 100000 ALL").await;
+    let pause = world.ask::<redis::Value>("CLIENT PAUSE 100000").await;
     assert_eq!(pause, redis::Value::Okay);
     let error = client.is_suspended().await.unwrap_err();
     assert!(error.is_connection(), "{error}");

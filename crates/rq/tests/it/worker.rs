@@ -255,6 +255,9 @@ async fn a_peek_at_an_empty_queue_ends() {
 #[tokio::test]
 async fn a_peek_that_is_dropped_while_it_waits_loses_nothing() {
     let world = World::new().await;
+    if world.is_older_than((6, 2, 0)) {
+        return; // it does not block
+    }
     let mut peek = world.client.peek(&QueueName::new("q")).await.unwrap();
     {
         let mut wait = pin!(peek.wait(LONG));

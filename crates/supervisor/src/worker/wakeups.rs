@@ -17,8 +17,6 @@ use tokio::task::JoinSet;
 pub const PEEK_MAX: Duration = Duration::from_mins(1);
 /// Pause after a peek that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// How often a server without BLMOVE (before Redis 6.2) is asked.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The peeking tasks, and what connects them with the slots.
 #[derive(Debug)]
@@ -67,12 +65,7 @@ async fn peek(
 
 /// Waits a while for the queue to have an element, or for trouble.
 async fn has_element(client: &Client, queue: &QueueName, connection: &mut Option<Peek>) -> bool {
-    let asked = if client.server().has_blmove() {
-        blocking(client, queue, connection).await
-    } else {
-        tokio::time::sleep(POLL_INTERVAL).await;
-        client.queue_length(queue).await.map(|length| 0 < length)
-    };
+    let asked = wait(client, queue, connection).await;
     let Ok(found) = asked else {
         *connection = None;
         tokio::time::sleep(RETRY_PAUSE).await;
@@ -81,7 +74,7 @@ async fn has_element(client: &Client, queue: &QueueName, connection: &mut Option
     found
 }
 
-async fn blocking(
+async fn wait(
     client: &Client,
     queue: &QueueName,
     connection: &mut Option<Peek>,
