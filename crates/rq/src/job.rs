@@ -14,6 +14,9 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(3);
 /// RQ's timeout for callbacks that give none.
 pub const CALLBACK_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// RQ's timeout for webhooks that give none.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
 const STATUSES: &[&str] = &[
     "created",
     "queued",
@@ -46,6 +49,23 @@ impl JobHash {
     /// The value of a field as text; what is no UTF-8 is replaced.
     pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         self.get(name).map(String::from_utf8_lossy)
+    }
+
+    /// Sets a field.
+    pub fn set(&mut self, name: &str, value: Vec<u8>) {
+        self.0.retain(|(field, _)| *field != name.as_bytes());
+        self.0.push((name.as_bytes().to_vec(), value));
+    }
+
+    /// How long sending the webhooks for a status may take, if there are any. What makes no sense is
+    /// none (as RQ).
+    pub fn webhook_time(&self, status: &str) -> Option<Duration> {
+        let list: serde_json::Value = serde_json::from_slice(self.get("webhooks")?).ok()?;
+        let due = list.as_array()?.iter().filter(|webhook| webhook["job_status"] == status);
+        let times = due.map(|webhook| {
+            webhook["timeout"].as_u64().map_or(WEBHOOK_TIMEOUT, Duration::from_secs)
+        });
+        times.reduce(Duration::saturating_add)
     }
 
     /// All fields.
@@ -98,36 +118,19 @@ pub struct Job {
     pub stopped_callback: Option<Duration>,
 }
 
-/// Why a job cannot be run by this worker.
+/// Why a job cannot be run: a field of its hash makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JobRefusal {
-    /// A field of its hash makes no sense.
-    Malformed {
-        /// The field.
-        field: &'static str,
-        /// What it holds, shortened.
-        value: String,
-    },
-    /// It carries a feature that is not supported yet.
-    Unsupported {
-        /// RQ's name for the feature.
-        feature: &'static str,
-    },
+pub struct JobRefusal {
+    /// The field.
+    pub field: &'static str,
+    /// What it holds, shortened.
+    pub value: String,
 }
 
 impl fmt::Display for JobRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed { field, value } => {
-                write!(
-                    f,
-                    "the job's record makes no sense: {field} is {value:?}; the job was not run"
-                )
-            }
-            Self::Unsupported { feature } => {
-                write!(f, "freshq does not support {feature} yet; the job was not run")
-            }
-        }
+        let Self { field, value } = self;
+        write!(f, "the job's record makes no sense: {field} is {value:?}; the job was not run")
     }
 }
 
@@ -142,7 +145,6 @@ impl Job {
         {
             return Err(malformed("status", &status));
         }
-        refuse_unsupported(hash)?;
         for field in ["failure_ttl", "ttl", "retries_left", "repeats_left", "number_of_retries"] {
             hash.integer(field)?;
         }
@@ -166,14 +168,6 @@ impl Job {
     }
 }
 
-fn refuse_unsupported(hash: &JobHash) -> Result<(), JobRefusal> {
-    let unsupported = |feature| Err(JobRefusal::Unsupported { feature });
-    if hash.text("webhooks").is_some_and(|list| !matches!(list.trim(), "" | "[]")) {
-        return unsupported("webhooks");
-    }
-    Ok(())
-}
-
 /// The time that a callback may take, if the job has it.
 fn callback(
     hash: &JobHash,
@@ -186,7 +180,7 @@ fn callback(
 }
 
 fn malformed(field: &'static str, value: &str) -> JobRefusal {
-    JobRefusal::Malformed { field, value: value.chars().take(40).collect() }
+    JobRefusal { field, value: value.chars().take(40).collect() }
 }
 
 #[cfg(test)]
@@ -220,15 +214,21 @@ mod tests {
             [("status", "odd"), ("timeout", "soon"), ("timeout", "-7"), ("result_ttl", "1.5x")]
         {
             let refusal = parse(&[(field, value)]).unwrap_err();
-            assert!(matches!(&refusal, JobRefusal::Malformed { field: f, .. } if *f == field));
+            assert_eq!(refusal.field, field);
             assert!(refusal.to_string().contains(value), "{refusal}");
         }
     }
 
     #[test]
-    fn what_is_not_supported_is_refused_and_what_is_empty_is_not() {
-        let refused = parse(&[("webhooks", "[{}]")]);
-        assert!(matches!(refused, Err(JobRefusal::Unsupported { .. })));
-        assert!(parse(&[("webhooks", "[]")]).is_ok());
+    fn webhooks_take_as_long_as_their_timeouts() {
+        let hash =
+            |list: &str| JobHash::new(vec![(b"webhooks".to_vec(), list.as_bytes().to_vec())]);
+        let two = r#"[{"url": "u", "job_status": "failed", "timeout": 3},
+            {"url": "v", "job_status": "finished"}, {"url": "w", "job_status": "failed"}]"#;
+        assert_eq!(hash(two).webhook_time("failed"), Some(Duration::from_secs(13)));
+        assert_eq!(hash(two).webhook_time("finished"), Some(WEBHOOK_TIMEOUT));
+        for none in ["", "[]", "{}", "odd", "[1, {}]", r#"[{"job_status": "finished"}]"#] {
+            assert_eq!(hash(none).webhook_time("failed"), None, "{none}");
+        }
     }
 }

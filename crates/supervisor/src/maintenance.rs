@@ -17,6 +17,7 @@ use crate::forkserver::messages::Purpose;
 use crate::input::Input;
 use crate::shutdown::Phase;
 use crate::worker::errand::{self, Errand, ErrandError};
+use crate::worker::webhooks::Due;
 use crate::worker::{SUSPENDED_PAUSE, Shared, reached};
 
 /// RQ's timeout for callbacks that give none.
@@ -90,7 +91,7 @@ impl Maintenance {
         for gave_up in
             self.step("look after the intermediate list", give_up_stuck).await.unwrap_or_default()
         {
-            self.gave_up(gave_up);
+            self.gave_up(gave_up).await;
         }
     }
 
@@ -111,7 +112,7 @@ impl Maintenance {
                 }
                 let abandon = || client.abandon(&abandoned, clock::wall());
                 match self.step("give up an abandoned job", abandon).await {
-                    Some(Some(gave_up)) => self.gave_up(gave_up),
+                    Some(Some(gave_up)) => self.gave_up(gave_up).await,
                     Some(None) => {}
                     None => skip += 1,
                 }
@@ -152,9 +153,14 @@ impl Maintenance {
         self.shared.warn(format!("what is called for abandoned job {job} raised: {problem}"));
     }
 
-    fn gave_up(&self, gave_up: GaveUp) {
+    async fn gave_up(&self, gave_up: GaveUp) {
+        let worker = &self.shared.settings.workers[0];
+        let due = Due::after_giving_up(&gave_up, worker, clock::wall());
         let GaveUp { job, how, text, .. } = gave_up;
         self.shared.report(&Event::JobGivenUp { job, how, text });
+        if let Some(due) = due {
+            due.send(self.shared.clone()).await;
+        }
     }
 
     /// One step, sent until Redis answers. None: Redis refused it, which was said, or a stop came.

@@ -18,4 +18,5 @@ mod python_hooks;
 mod reload;
 mod scheduler;
 mod upkeep;
+mod webhooks;
 mod worker;

@@ -1,6 +1,6 @@
 """Enqueues the jobs of the parity test, and shows what a worker left, without what differs by chance.
 
-    parity.py SCENARIO URL
+    parity.py SCENARIO URL [PORT]
     parity.py dump URL
 """
 
@@ -18,11 +18,12 @@ from rq.group import Group
 from rq.job import Dependency
 
 try:
-    from rq import RateLimit, Repeat
+    from rq import RateLimit, Repeat, Webhook
 except ImportError:  # an old rq, for which only `once` is run
-    RateLimit = Repeat = None
+    RateLimit = Repeat = Webhook = None
 
 TEXT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+PORT = re.compile(r"127\.0\.0\.1:\d+")
 # Fields whose value is the worker's own.
 OWN = {
     "pid",
@@ -166,6 +167,36 @@ def unrecorded(r):
     job("lenient", "count", depends_on=Dependency([parent], allow_failure=True))
 
 
+def webhooks(r, port):
+    job = enqueuer(r, "app.again")
+
+    def hook(path, job_status, **options):
+        return Webhook(f"http://127.0.0.1:{port}/{path}", job_status, **options)
+
+    def both(path, **options):
+        return [hook(f"{path}/finished", "finished", **options), hook(f"{path}/failed", "failed", **options)]
+
+    job("finishes", "count", webhooks=both("finishes"))
+    job("finishes-posting", "count", webhooks=both("finishes-posting", method="POST", headers={"X-Key": "a"}))
+    job("fails", "boom", webhooks=both("fails", method="POST"))
+    job("fails-unkept", "boom", webhooks=both("fails-unkept", method="POST"), failure_ttl=0)
+    job("unkept", "count", webhooks=both("unkept", method="POST"), result_ttl=0)
+    job("several", "count", webhooks=both("several-1") + both("several-2"))
+    job("is-retried", "boom", webhooks=both("is-retried", method="POST"), retry=Retry(max=2))
+    job("is-retried-later", "boom", webhooks=both("is-retried-later"), retry=Retry(max=2, interval=LONG))
+    job("asks", "ask", 1, webhooks=both("asks", method="POST"))
+    job("asks-and-ends", "ask_then_end", webhooks=both("asks-and-ends", method="POST"))
+    job("repeats", "count", webhooks=both("repeats", method="POST"), repeat=Repeat(times=1))
+    job("repeats-later", "count", webhooks=both("repeats-later"), repeat=Repeat(times=1, interval=LONG))
+    job("killed", "kill", webhooks=both("killed", method="POST"))
+    job("undecodable", "count", webhooks=both("undecodable"))
+    r.hset("rq:job:undecodable", "data", zlib.compress(b"\x80garbage"))
+    job("unreachable", "count", webhooks=[Webhook("http://127.0.0.1:1/", "finished")])
+    job("refused", "count", webhooks=both("refuse"))
+    job("unreadable", "count", webhooks=both("unreadable"))
+    r.hset("rq:job:unreadable", "webhooks", "odd")
+
+
 def shown(field, value):
     if field == "exc_string":
         # The frames above the job's own function are each worker's own.
@@ -177,7 +208,7 @@ def shown(field, value):
         text = value.decode()
     except UnicodeDecodeError:
         return value.hex()
-    return TEXT_TIME.sub("time", text)
+    return PORT.sub("127.0.0.1:port", TEXT_TIME.sub("time", text))
 
 
 def fields(pairs):
@@ -216,12 +247,13 @@ def dump(r):
 
 
 def main():
-    action, url = sys.argv[1:]
+    action, url, *more = sys.argv[1:]
     r = Redis.from_url(url, protocol=2)
     if action == "dump":
         print(json.dumps(dump(r)))
     else:
-        {"once": once, "again": again, "limited": limited, "unrecorded": unrecorded}[action](r)
+        scenarios = (once, again, limited, unrecorded, webhooks)
+        {scenario.__name__: scenario for scenario in scenarios}[action](r, *more)
 
 
 main()

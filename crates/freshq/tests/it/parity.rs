@@ -77,7 +77,7 @@ def bad_callback(*args):
 
 /// What is written on purpose otherwise than by RQ 3.0.0: where, what RQ has there, what freshq has.
 /// Null is nothing.
-type Intended = Vec<(&'static str, Value, Value)>;
+pub(crate) type Intended = Vec<(&'static str, Value, Value)>;
 
 fn always_intended() -> Intended {
     vec![
@@ -98,17 +98,20 @@ fn intended_once() -> Intended {
 }
 
 /// Jobs, the Python whose rq enqueues and runs them, and options of the worker.
-struct Scenario<'a> {
-    name: &'a str,
-    python: PathBuf,
-    options: &'a [&'a str],
+pub(crate) struct Scenario<'a> {
+    pub(crate) name: &'a str,
+    /// What `parity.py` is told besides.
+    pub(crate) more: &'a [&'a str],
+    pub(crate) python: PathBuf,
+    pub(crate) options: &'a [&'a str],
 }
 
-fn script(context: &Context, python: &Path, action: &str) -> String {
+fn script(context: &Context, python: &Path, action: &str, more: &[&str]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/parity.py");
     let output = Command::new(python)
         .arg(script)
         .args([action, &context.redis.url()])
+        .args(more)
         .output()
         .expect("it starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -116,17 +119,20 @@ fn script(context: &Context, python: &Path, action: &str) -> String {
 }
 
 /// What a worker leaves: each key with its type, whether it expires, and its content.
-fn left_by(scenario: &Scenario<'_>, work: impl FnOnce(&Context, &Scenario<'_>)) -> Value {
+pub(crate) fn left_by(
+    scenario: &Scenario<'_>,
+    work: impl FnOnce(&Context, &Scenario<'_>),
+) -> Value {
     let context = Context::new();
     context.write("app/__init__.py", "");
     context.write("app/tasks.py", TASKS);
     context.write("app/again.py", include_str!("parity_tasks.py"));
-    script(&context, &scenario.python, scenario.name);
+    script(&context, &scenario.python, scenario.name, scenario.more);
     work(&context, scenario);
-    serde_json::from_str(&script(&context, &scenario.python, "dump")).expect("JSON")
+    serde_json::from_str(&script(&context, &scenario.python, "dump", &[])).expect("JSON")
 }
 
-fn rq_worker(context: &Context, scenario: &Scenario<'_>) {
+pub(crate) fn rq_worker(context: &Context, scenario: &Scenario<'_>) {
     let mut command = Command::new(&scenario.python);
     command
         .args(["-m", "rq.cli", "worker", "--burst", "--name", "w1", "--url", &context.redis.url()])
@@ -136,7 +142,7 @@ fn rq_worker(context: &Context, scenario: &Scenario<'_>) {
     assert_eq!(status.code(), Some(0), "{output}");
 }
 
-fn freshq_worker(context: &Context, scenario: &Scenario<'_>) {
+pub(crate) fn freshq_worker(context: &Context, scenario: &Scenario<'_>) {
     let python = scenario.python.to_str().expect("a path in UTF-8");
     let options = [&["--burst", "--name", "w1", "--python", python], scenario.options].concat();
     let (status, output) = context.unready_worker(&options).end();
@@ -182,7 +188,7 @@ fn take_revived(rq: &mut Value, freshq: &mut Value, job: &str) {
 /// Runs the jobs of a scenario with both workers of the newest RQ, and compares; returns what RQ's
 /// worker has left.
 fn compare(name: &str, options: &[&str], intended: Intended, revived: &[&str]) -> Value {
-    let scenario = Scenario { name, python: testing::python(), options };
+    let scenario = Scenario { name, more: &[], python: testing::python(), options };
     let mut rq = left_by(&scenario, rq_worker);
     let mut freshq = left_by(&scenario, freshq_worker);
     for job in revived {
@@ -193,7 +199,7 @@ fn compare(name: &str, options: &[&str], intended: Intended, revived: &[&str]) -
 }
 
 /// Fails with all differences that are not intended.
-fn assert_equal(rq: &mut Value, freshq: &mut Value, intended: Intended) {
+pub(crate) fn assert_equal(rq: &mut Value, freshq: &mut Value, intended: Intended) {
     for (path, theirs, ours) in intended.into_iter().chain(always_intended()) {
         assert_eq!(take(rq, path), theirs, "{path} of rq");
         assert_eq!(take(freshq, path), ours, "{path} of freshq");
@@ -245,7 +251,8 @@ fn without_later_fields(dump: &mut Value) {
 
 #[test]
 fn with_the_oldest_rq_the_same_jobs_leave_the_same_too() {
-    let scenario = Scenario { name: "once", python: testing::oldest_python(), options: &[] };
+    let scenario =
+        Scenario { name: "once", more: &[], python: testing::oldest_python(), options: &[] };
     let mut rq = left_by(&scenario, rq_worker);
     let mut freshq = left_by(&scenario, freshq_worker);
     without_later_fields(&mut freshq);

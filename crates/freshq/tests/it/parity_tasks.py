@@ -1,5 +1,7 @@
 """Jobs of the parity test that ask to run again, or change themselves while they run."""
 
+import os
+
 from rq import Retry, get_current_job
 
 
@@ -62,3 +64,7 @@ def keep_shortly():
 def keep_failure_shortly():
     job().failure_ttl = 5000
     raise ValueError("shortly")
+
+
+def kill():
+    os.kill(os.getpid(), 9)

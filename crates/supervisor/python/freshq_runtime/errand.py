@@ -48,4 +48,13 @@ def _abandoned(job, _order, tools):
         horse.call_handlers(tools.hooks.exception_handlers, job, exc_info)
 
 
-_PURPOSES = {"stopped": _stopped, "abandoned": _abandoned}
+def _webhooks(job, order, _tools):
+    job.ended_at = datetime.fromtimestamp(order["ended_us"] / 1_000_000, timezone.utc)
+    job._status = JobStatus(order["status"])
+    # Older versions of rq have none. Each logs what goes wrong with it.
+    for webhook in getattr(job, "webhooks", []):
+        if webhook.job_status == order["status"]:
+            webhook.send(job, exc_string=order["exc_text"])
+
+
+_PURPOSES = {"stopped": _stopped, "abandoned": _abandoned, "webhooks": _webhooks}

@@ -230,6 +230,15 @@ pub enum Purpose {
     },
     /// Call failure callback and exception handlers for a job whose worker is dead.
     Abandoned,
+    /// Send the webhooks of a job that has ended.
+    Webhooks {
+        /// Those for this status: `finished` or `failed`.
+        status: &'static str,
+        /// When it ended, in microseconds of wall time.
+        ended_us: i64,
+        /// What a failed job has failed with.
+        exc_text: Option<String>,
+    },
 }
 
 /// From a horse that ran an errand.

@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod persist;
 mod running;
 pub mod wakeups;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use self::outcome::{Outcome, Record};
 use self::persist::Outage;
 use self::running::{Passage, next_command};
 use self::wakeups::Wakeups;
+use self::webhooks::{Due, Webhooks};
 use crate::clock::{self, Moment};
 use crate::event::{Event, JobEnd, Reporter};
 use crate::input::{Grant, Input};
@@ -140,6 +142,7 @@ pub struct Slot {
     next_heartbeat: Moment,
     /// Outages of Redis after which the record was looked after.
     outages_met: u64,
+    webhooks: Webhooks,
 }
 
 enum Take {
@@ -152,7 +155,8 @@ impl Slot {
     pub fn new(shared: Shared, birth: WorkerBirth) -> Self {
         // Nobody sends anything before it is registered.
         let (_, commands) = mpsc::channel(1);
-        Self { shared, commands, birth, jobs_run: 0, next_heartbeat: Moment::now(), outages_met: 0 }
+        let (next_heartbeat, webhooks) = (Moment::now(), Webhooks::default());
+        Self { shared, commands, birth, jobs_run: 0, next_heartbeat, outages_met: 0, webhooks }
     }
 
     /// Registers, works until told otherwise, and registers the worker's death.
@@ -173,6 +177,7 @@ impl Slot {
             };
             next = self.execute(&job).await;
         };
+        self.webhooks.settle(&self.shared).await;
         // Best effort: an unreachable Redis forgets the record when its time to live is over.
         if let Err(error) = self.shared.client.death(&self.birth, clock::wall()).await {
             self.report(&Event::Warning(format!(
@@ -360,6 +365,9 @@ impl Slot {
             )));
             return None;
         };
+        if let Some(due) = Due::after(&finish, how) {
+            self.webhooks.send(due, &self.shared).await;
+        }
         let how = outcome::job_end(how, &finish.ending, failure);
         let finished = matches!(how, JobEnd::Finished | JobEnd::Repeated { .. });
         self.tell(Input::JobEnded { finished }).await;
