@@ -4,12 +4,15 @@
 //! Nothing here is part of the product. Functions panic where they cannot help: a test without its
 //! parts has not passed.
 
+mod special;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use fs_err as fs;
 
+pub use self::special::{Clients, SpecialServer, replica_of, sentinel_of, tls_server};
 use crate::cache;
 use crate::python::{self, DEMO_PACKAGES, Step};
 
@@ -68,6 +71,16 @@ pub fn oldest_python() -> PathBuf {
 ///
 /// If no server is found or it does not start.
 pub fn redis() -> TestRedis {
+    let folder = cache::temporary_folder().expect("a temporary folder for a Redis server");
+    let options = Options { append_only: false };
+    match RedisServer::start_for(Access::Open, &binary(), &folder, options) {
+        Ok(server) => TestRedis { server: Some(server), folder },
+        Err(error) => panic!("the tests need a Redis server: {error}"),
+    }
+}
+
+/// The server program of the tests.
+fn binary() -> ServerBinary {
     static BINARY: OnceLock<ServerBinary> = OnceLock::new();
     let binary = BINARY.get_or_init(|| {
         // On PATH first: the Python environment is not needed for that.
@@ -75,12 +88,7 @@ pub fn redis() -> TestRedis {
             .or_else(|_| find_server(Some(&python())))
             .unwrap_or_else(|error| panic!("the tests need a Redis server: {error}"))
     });
-    let folder = cache::temporary_folder().expect("a temporary folder for a Redis server");
-    let options = Options { append_only: false };
-    match RedisServer::start_for(Access::Open, binary, &folder, options) {
-        Ok(server) => TestRedis { server: Some(server), folder },
-        Err(error) => panic!("the tests need a Redis server: {error}"),
-    }
+    binary.clone()
 }
 
 /// A server of its own for one test.

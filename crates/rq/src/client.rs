@@ -139,8 +139,7 @@ impl Client {
                 (endpoint, Route::Sentinel(sentinel, options.connect_timeout))
             }
         };
-        let failed =
-            |error: redis::RedisError| ConnectError::of(&display_url, endpoint.db(), &error);
+        let failed = |error: redis::RedisError| ConnectError::of(&display_url, &endpoint, &error);
         let limit = endpoint.connect_timeout().unwrap_or(options.connect_timeout);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(limit))

@@ -103,7 +103,7 @@ impl Endpoint {
 
     /// What connects there.
     pub(crate) fn client(&self) -> Result<redis::Client, ConnectError> {
-        let failed = |error: redis::RedisError| ConnectError::of(&self.shown(), self.db(), &error);
+        let failed = |error: redis::RedisError| ConnectError::of(&self.shown(), self, &error);
         let address = match &self.address {
             Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
             Address::Tcp(host, port) if self.encrypted => ConnectionAddr::TcpTls {

@@ -2,12 +2,17 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::sync::Arc;
 
 use redis::ErrorKind;
+
+use crate::endpoint::Endpoint;
 
 /// What a server says that cannot serve us just now, but will, or whose successor will.
 const REFUSED_FOR_NOW: &[&str] =
     &["LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"];
+
+const NO_TLS: &str = "does it speak TLS there, or is it redis:// and not rediss://?";
 
 /// A request that was not carried out, or whose answer did not come.
 #[derive(Clone, Debug)]
@@ -145,10 +150,14 @@ pub enum ConnectError {
 
 impl ConnectError {
     /// Says what an error means that came while connecting.
-    pub(crate) fn of(url: &str, db: i64, error: &redis::RedisError) -> Self {
-        let url = url.to_owned();
+    pub(crate) fn of(url: &str, endpoint: &Endpoint, error: &redis::RedisError) -> Self {
+        let (url, db) = (url.to_owned(), endpoint.db());
         if let Some(reason) = tls_trouble(error) {
             return Self::Tls { url, reason };
+        }
+        if error.is_timeout() && endpoint.encrypted {
+            // A server without TLS waits for the end of what it takes for a command.
+            return Self::Tls { url, reason: format!("no answer in time; {NO_TLS}") };
         }
         if error.is_io_error() || error.is_connection_dropped() {
             return Self::Unreachable { url, reason: error.to_string() };
@@ -179,7 +188,9 @@ impl ConnectError {
 fn tls_trouble(error: &redis::RedisError) -> Option<String> {
     use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as Tls};
 
-    let io = error.source()?.downcast_ref::<std::io::Error>()?;
+    // redis-rs keeps it so.
+    let shared = error.source()?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
+    let io = shared.downcast_ref::<std::io::Error>()?;
     let reason = match io.get_ref()?.downcast_ref::<Tls>()? {
         Tls::InvalidCertificate(Bad::UnknownIssuer) => {
             "its certificate is not signed by an authority that is known here; name the \
@@ -192,7 +203,7 @@ fn tls_trouble(error: &redis::RedisError) -> Option<String> {
         Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
             "its certificate has expired"
         }
-        Tls::InvalidMessage(_) => "it does not speak TLS there; is it redis:// and not rediss://?",
+        Tls::InvalidMessage(_) => NO_TLS,
         Tls::AlertReceived(Alert::CertificateRequired) => {
             "it wants a certificate from us; name it with ssl_certfile=FILE and ssl_keyfile=FILE"
         }

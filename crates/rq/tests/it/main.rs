@@ -19,6 +19,8 @@ mod release;
 mod repeat;
 mod retry;
 mod scheduler;
+mod sentinel;
 mod start;
 mod stopped;
+mod tls;
 mod worker;
