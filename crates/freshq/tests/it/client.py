@@ -7,13 +7,28 @@ import time
 from datetime import datetime, timedelta, timezone  # noqa: F401  names for the expressions
 
 from redis import Redis
+from redis.sentinel import MasterNotFoundError, Sentinel
 from rq import Queue, Retry, Worker, command  # noqa: F401
+from rq.group import Group  # noqa: F401
 from rq.job import Callback, Dependency, Job  # noqa: F401
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry  # noqa: F401
 
 WAIT_SECONDS_MAX = 60
 
 r = Redis.from_url(sys.argv[1])
+
+
+def use(connection):
+    """From now on everything here is about another Redis."""
+    global r
+    r = connection
+
+
+def master_port(name, sentinels):
+    try:
+        return Sentinel(sentinels).discover_master(name)[1]
+    except MasterNotFoundError:
+        return None
 
 
 def queue(name="default"):

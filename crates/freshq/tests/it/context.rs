@@ -14,11 +14,14 @@ use tempfile::TempDir;
 /// How long anything is waited for before the test fails; it is a guard, not an expectation.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+const KEY_PREFIX: &str = "RQ_KEY_PREFIX";
+
 /// One test's world. Everything in it ends with it.
 pub(crate) struct Context {
     pub(crate) project: TempDir,
     cache: TempDir,
     python: PathBuf,
+    key_prefix: Option<String>,
     pub(crate) redis: TestRedis,
     client: Mutex<Client>,
 }
@@ -31,15 +34,20 @@ struct Client {
 
 impl Context {
     pub(crate) fn new() -> Self {
-        Self::of(testing::python(), None)
+        Self::of(testing::python(), None, None)
+    }
+
+    /// One whose client and workers have this `RQ_KEY_PREFIX`.
+    pub(crate) fn with_prefix(prefix: &str) -> Self {
+        Self::of(testing::python(), None, Some(prefix))
     }
 
     /// One with what people use beside RQ; `names` is a file with more names for expressions.
     pub(crate) fn with_neighbours(names: &str) -> Self {
-        Self::of(testing::neighbours(), Some(names))
+        Self::of(testing::neighbours(), Some(names), None)
     }
 
-    fn of(python: PathBuf, names: Option<&str>) -> Self {
+    fn of(python: PathBuf, names: Option<&str>, key_prefix: Option<&str>) -> Self {
         let redis = testing::redis();
         let project = tempfile::tempdir().expect("a folder");
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
@@ -48,6 +56,7 @@ impl Context {
             .arg(redis.url())
             .args(names.map(|names| scripts.join(names)))
             .current_dir(project.path())
+            .envs(key_prefix.map(|prefix| (KEY_PREFIX, prefix)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -57,6 +66,7 @@ impl Context {
         Self {
             project,
             python,
+            key_prefix: key_prefix.map(str::to_owned),
             cache: tempfile::tempdir().expect("a folder"),
             redis,
             client: Mutex::new(Client { process, input, output }),
@@ -116,7 +126,8 @@ impl Context {
         command
             .current_dir(self.project.path())
             .env("FRESHQ_CACHE_DIR", self.cache.path())
-            .env("FRESHQ_PYTHON", &self.python);
+            .env("FRESHQ_PYTHON", &self.python)
+            .envs(self.key_prefix.as_ref().map(|prefix| (KEY_PREFIX, prefix)));
         command
     }
 

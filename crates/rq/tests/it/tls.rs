@@ -33,7 +33,7 @@ async fn a_server_is_believed_when_its_authority_is_known() {
     let Some(server) = testing::tls_server(Clients::Anyone) else { return };
     works(&url(&server, &ca(&server))).await;
     let pem = fs_err::read_to_string(server.file("ca.crt")).unwrap();
-    let in_url: String = pem.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let in_url = pem.replace('\n', "%0A").replace('+', "%2B").replace('=', "%3D");
     works(&url(&server, &format!("ssl_ca_data={in_url}"))).await;
     works(&url(&server, "ssl_cert_reqs=none")).await;
 
