@@ -7,6 +7,7 @@ use rq::{ConnectError, RegisterError};
 use supervisor::StartError;
 use supervisor::forkserver::config_module::ConfigError;
 use supervisor::forkserver::interpreter::InterpreterError;
+use supervisor::worker::strategy::UnknownStrategy;
 
 use crate::commands::demo::DemoError;
 use crate::exit;
@@ -28,6 +29,10 @@ pub(crate) enum Error {
     Config(#[from] ConfigError),
     #[error("{name} in the configuration module has to be {expected}")]
     Setting { name: &'static str, expected: &'static str },
+    #[error(transparent)]
+    Strategy(#[from] UnknownStrategy),
+    #[error("the process id cannot be written (--pid): {0}")]
+    PidFile(std::io::Error),
     #[error("{0}")]
     ProjectFile(String),
     #[error("{0}")]
@@ -72,6 +77,8 @@ impl Error {
             Self::Connect(_)
             | Self::Config(_)
             | Self::Setting { .. }
+            | Self::Strategy(_)
+            | Self::PidFile(_)
             | Self::Suspended
             | Self::Register(_)
             | Self::Hook(_)

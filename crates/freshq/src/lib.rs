@@ -11,6 +11,7 @@ mod console;
 mod env_vars;
 mod error;
 pub mod exit;
+mod pid_file;
 mod python;
 mod settings;
 mod told;
@@ -23,7 +24,8 @@ use crate::console::Printer;
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
     let result = Args::of_process().and_then(|args| match args.command {
-        Command::Worker(worker) => commands::worker::run(&worker, &args.origins),
+        Command::Worker(worker) => commands::worker::run(&worker.run(), &args.origins),
+        Command::WorkerPool(pool) => commands::worker::run(&pool.run(), &args.origins),
         Command::Demo(demo) => commands::demo::run_command(&demo),
         Command::Url => commands::url::run(),
     });

@@ -9,8 +9,9 @@ use supervisor::Settings;
 use supervisor::forkserver::interpreter::Interpreter;
 use supervisor::reload::machine::OnBroken;
 use supervisor::settings::{Companion, Preload, ReloadSettings};
+use supervisor::worker::strategy::Strategy;
 
-use crate::args::{self, Origin, Origins, PythonArgs, ReloadArgs, WorkerArgs};
+use crate::args::{self, Kind, Origin, Origins, PythonArgs, ReloadArgs, Run, SharedArgs};
 use crate::env_vars;
 use crate::error::Error;
 use crate::told::Told;
@@ -42,20 +43,20 @@ pub(crate) fn reload(args: &ReloadArgs, origins: &Origins) -> Decision<bool> {
     }
 }
 
-/// One name per slot.
-pub(crate) fn workers(name: Option<&String>, count: u16) -> Vec<WorkerName> {
-    match (name, count) {
-        (Some(name), 1) => vec![WorkerName::new(name)],
-        (Some(name), count) => {
-            (1..=count).map(|n| WorkerName::new(format!("{name}-{n}"))).collect()
+/// One name per slot; those of a pool are always random.
+fn workers(run: &Run<'_>, name: Option<&String>) -> Vec<WorkerName> {
+    match (run.kind, name) {
+        (Kind::Worker { .. }, Some(name)) if run.count == 1 => vec![WorkerName::new(name)],
+        (Kind::Worker { .. }, Some(name)) => {
+            (1..=run.count).map(|n| WorkerName::new(format!("{name}-{n}"))).collect()
         }
-        (None, count) => (0..count).map(|_| WorkerName::random()).collect(),
+        (Kind::Pool, _) | (_, None) => (0..run.count).map(|_| WorkerName::random()).collect(),
     }
 }
 
 /// The folders of user code: those that were named, or the import paths under `here`.
 pub(crate) fn roots(
-    args: &WorkerArgs,
+    args: &SharedArgs,
     interpreter: &Interpreter,
     here: &Path,
     reload: bool,
@@ -86,7 +87,7 @@ pub(crate) fn roots(
 }
 
 /// Folders to import from, as RQ's `--path`.
-pub(crate) fn import_path(args: &WorkerArgs) -> Vec<PathBuf> {
+pub(crate) fn import_path(args: &SharedArgs) -> Vec<PathBuf> {
     let given = if args.python.path.is_empty() {
         vec![PathBuf::from(".")]
     } else {
@@ -117,6 +118,7 @@ fn is_library(path: &Path, here: &Path) -> bool {
 
 /// What has been found out before the engine can be told anything.
 pub(crate) struct Found {
+    pub(crate) strategy: Strategy,
     pub(crate) interpreter: Interpreter,
     pub(crate) told: Told,
     pub(crate) redis_url: Option<String>,
@@ -137,26 +139,29 @@ pub(crate) fn preload(args: &PythonArgs, origins: &Origins) -> Preload {
 }
 
 /// All of it together.
-pub(crate) fn resolve(args: &WorkerArgs, found: Found) -> Result<Settings, Error> {
+pub(crate) fn resolve(run: &Run<'_>, found: Found) -> Result<Settings, Error> {
+    let (args, life) = (run.shared, run.life);
     let on_broken = match args.reload.on_broken {
         args::OnBroken::Keep => OnBroken::Keep,
         args::OnBroken::Hold => OnBroken::Hold,
     };
     Ok(Settings {
-        workers: workers(found.told.name.as_ref(), args.num_workers),
+        workers: workers(run, found.told.name.as_ref()),
         queues: found.told.queues,
         burst: args.burst,
-        max_jobs: args.max_jobs,
-        worker_ttl: Duration::from_secs(args.worker_ttl.into()),
-        monitoring_interval: Duration::from_secs(args.job_monitoring_interval.into()),
-        result_ttl: args.results_ttl,
-        failure_leaves: if args.disable_default_exception_handler {
+        max_jobs: life.max_jobs,
+        max_idle_time: life.max_idle_time.map(|seconds| Duration::from_secs(seconds.into())),
+        strategy: found.strategy,
+        worker_ttl: Duration::from_secs(life.worker_ttl.into()),
+        monitoring_interval: Duration::from_secs(life.job_monitoring_interval.into()),
+        result_ttl: life.results_ttl,
+        failure_leaves: if life.disable_default_exception_handler {
             FailureLeaves::Status
         } else {
             FailureLeaves::Record
         },
-        maintenance_interval: Duration::from_secs(args.maintenance_interval.into()),
-        with_scheduler: args.with_scheduler,
+        maintenance_interval: Duration::from_secs(life.maintenance_interval.into()),
+        with_scheduler: life.with_scheduler,
         interpreter: found.interpreter,
         redis_url: found.redis_url,
         redis_settings: found.redis_settings,

@@ -19,6 +19,11 @@ impl Moment {
         Self(nanos)
     }
 
+    /// Nanoseconds since the clock's origin.
+    pub fn nanos(self) -> u64 {
+        self.0
+    }
+
     /// Now.
     pub fn now() -> Self {
         let time = clock_gettime(ClockId::Monotonic);

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::forkserver::interpreter::Interpreter;
 use crate::reload::machine::OnBroken;
+use crate::worker::strategy::Strategy;
 
 /// Everything a supervisor is told. No defaults: the command line has them.
 #[derive(Clone, Debug)]
@@ -19,8 +20,12 @@ pub struct Settings {
     pub queues: Vec<QueueName>,
     /// End when the queues are empty.
     pub burst: bool,
-    /// End after this many jobs of a slot.
+    /// End a slot after this many jobs.
     pub max_jobs: Option<u64>,
+    /// End a slot that has had no job for so long.
+    pub max_idle_time: Option<Duration>,
+    /// In which order a slot looks into its queues.
+    pub strategy: Strategy,
     /// Time to live of a worker's record without a heartbeat.
     pub worker_ttl: Duration,
     /// Time between two heartbeats of a running job.

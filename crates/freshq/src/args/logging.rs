@@ -16,12 +16,12 @@ pub(crate) struct LogArgs {
     pub(crate) verbose: bool,
 
     /// Say only what is wrong
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long)]
     pub(crate) quiet: bool,
 
     /// The least that is printed: DEBUG, INFO, WARNING, ERROR or CRITICAL, or a number of Python's
-    #[arg(long = "logging_level", visible_alias = "logging-level", value_name = "LEVEL",
-          value_parser = Level::parse, conflicts_with_all = ["verbose", "quiet"])]
+    #[arg(short = 'l', long = "logging_level", visible_alias = "logging-level", value_name = "LEVEL",
+          value_parser = Level::parse)]
     pub(crate) logging_level: Option<Level>,
 
     /// Layout of lines: freshq's columns, or those of RQ's worker [default: columns, or rq with
@@ -49,14 +49,18 @@ pub(crate) enum Style {
 }
 
 impl LogArgs {
+    /// The least that is printed; of several options the first of these counts (as RQ).
+    fn level(&self) -> Option<Level> {
+        match (self.verbose, self.quiet) {
+            (true, _) => Some(Level::Debug),
+            (_, true) => Some(Level::Warning),
+            _ => self.logging_level,
+        }
+    }
+
     /// What the console is told.
     pub(crate) fn logging(&self) -> Result<Logging, Error> {
-        let threshold = match self.logging_level {
-            Some(level) => level,
-            None if self.quiet => Level::Warning,
-            None if self.verbose => Level::Debug,
-            None => Level::Info,
-        };
+        let threshold = self.level().unwrap_or(Level::Info);
         let formatted = self.log_format.is_some() || self.date_format.is_some();
         let rq = self.log_style.map_or(formatted, |style| style == Style::Rq);
         let style = if rq {
@@ -71,13 +75,8 @@ impl LogArgs {
 
     /// What RQ's loggers are told in the processes of jobs.
     pub(crate) fn python(&self) -> PythonLogging {
-        let level = self.logging_level.or(match (self.verbose, self.quiet) {
-            (true, _) => Some(Level::Debug),
-            (_, true) => Some(Level::Warning),
-            _ => None,
-        });
         PythonLogging {
-            level: level.map(Level::number),
+            level: self.level().map(Level::number),
             log_format: self.log_format.clone(),
             date_format: self.date_format.clone(),
         }

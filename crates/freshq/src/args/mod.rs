@@ -5,10 +5,15 @@ mod file;
 mod isolation;
 mod logging;
 mod origin;
+mod pool;
 mod python;
 mod redis;
 mod reload;
+mod run;
+mod shared;
 mod worker;
+
+use std::ffi::OsString;
 
 use clap::{Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -16,10 +21,13 @@ pub(crate) use self::classes::ClassArgs;
 pub(crate) use self::isolation::IsolationArgs;
 pub(crate) use self::logging::LogArgs;
 pub(crate) use self::origin::{Origin, Origins};
+pub(crate) use self::pool::PoolArgs;
 pub(crate) use self::python::PythonArgs;
 pub(crate) use self::redis::RedisArgs;
 pub(crate) use self::reload::{OnBroken, ReloadArgs};
-pub(crate) use self::worker::WorkerArgs;
+pub(crate) use self::run::{Kind, Run};
+pub(crate) use self::shared::SharedArgs;
+pub(crate) use self::worker::{LifeArgs, WorkerArgs};
 use crate::env_vars;
 use crate::error::Error;
 
@@ -40,12 +48,13 @@ impl Args {
     /// order. A command line that makes no sense ends the process.
     pub(crate) fn of_process() -> Result<Self, Error> {
         let whole = without_empty_variables(Self::command());
-        let typed = whole.clone().get_matches();
+        let words: Vec<_> = std::env::args_os().map(spelled_out).collect();
+        let typed = whole.clone().get_matches_from(&words);
         let Some((name, given)) = typed.subcommand() else { return Self::understood(&typed) };
         let here = std::env::current_dir()
             .map_err(|error| Error::Io { what: "find the current folder", error })?;
         let (whole, in_file) = file::apply(whole, name, given, &here)?;
-        let matches = whole.clone().get_matches();
+        let matches = whole.clone().get_matches_from(&words);
         let mut args = Self::understood(&matches)?;
         if let Some((command, given)) =
             whole.find_subcommand(name).zip(matches.subcommand_matches(name))
@@ -57,6 +66,15 @@ impl Args {
 
     fn understood(matches: &clap::ArgMatches) -> Result<Self, Error> {
         Self::from_arg_matches(matches).map_err(|error| Error::Usage(error.to_string()))
+    }
+}
+
+/// RQ has one option with two letters behind one dash, which elsewhere are two options.
+fn spelled_out(word: OsString) -> OsString {
+    match word.to_str().and_then(|word| word.strip_prefix("-ds")) {
+        Some("") => "--dequeue-strategy".into(),
+        Some(rest) if rest.starts_with('=') => format!("--dequeue-strategy{rest}").into(),
+        _ => word,
     }
 }
 
@@ -74,6 +92,8 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 pub(crate) enum Command {
     /// Run jobs, as `rq worker` does
     Worker(Box<WorkerArgs>),
+    /// Run jobs with several workers, as `rq worker-pool` does; one that ends is replaced
+    WorkerPool(Box<PoolArgs>),
     /// See it all in one command: a real application, real jobs, code that changes under them
     Demo(DemoArgs),
     /// Print the URL of the embedded Redis of this project (`-u embedded`), if it runs
@@ -90,6 +110,19 @@ pub(crate) struct DemoArgs {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    #[test]
+    fn only_the_whole_word_is_the_option_with_two_letters() {
+        for (word, expected) in [
+            ("-ds", "--dequeue-strategy"),
+            ("-ds=random", "--dequeue-strategy=random"),
+            ("-d", "-d"),
+            ("-dsb", "-dsb"),
+            ("ds", "ds"),
+        ] {
+            assert_eq!(super::spelled_out(word.into()), expected);
+        }
+    }
 
     #[test]
     fn the_definition_is_sound() {

@@ -1,4 +1,4 @@
-//! `freshq worker`: the start-up trace, then the engine, then an exit code.
+//! `freshq worker` and `freshq worker-pool`: the start-up trace, then the engine, then an exit code.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,11 +10,13 @@ use rq::{Client, Connect, Source};
 use supervisor::event::Event;
 use supervisor::forkserver::interpreter::{self, Interpreter};
 use supervisor::settings::Companion;
+use supervisor::worker::strategy::Strategy;
 use supervisor::{Exit, Supervisor};
 
-use crate::args::{Origins, WorkerArgs};
+use crate::args::{Kind, Origins, Run, SharedArgs};
 use crate::console::Console;
 use crate::error::Error;
+use crate::pid_file::PidFile;
 use crate::settings::{self, Decision, Found};
 use crate::told::{Asked, RedisChoice, Told};
 use crate::{env_vars, exit, python};
@@ -25,7 +27,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const RESPONSE_MAX: Duration = Duration::from_secs(30);
 
 /// Runs the command; returns the exit code.
-pub(crate) fn run(args: &WorkerArgs, origins: &Origins) -> Result<u8, Error> {
+pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
+    let args = run.shared;
+    let _pid_file = run.pid().map(PidFile::write).transpose()?;
+    let strategy = run.life.dequeue_strategy.parse()?;
     let here = std::env::current_dir()
         .map_err(|error| Error::Io { what: "find the current folder", error })?;
     let console = Arc::new(Console::new(args.log.logging()?, here.clone()));
@@ -42,11 +47,11 @@ pub(crate) fn run(args: &WorkerArgs, origins: &Origins) -> Result<u8, Error> {
         redis: &args.redis,
         django: args.python.classes.django(),
         queues: &args.queues,
-        name: args.name.as_ref(),
+        name: run.name(),
     };
     let told = Told::of(&asked, origins, &interpreter, &settings::import_path(args))?;
     let server = start_embedded(&told.redis.value, &interpreter, &here)?;
-    let start = Start { args, origins, interpreter, told, here: &here };
+    let start = Start { run, strategy, origins, interpreter, told, here: &here };
     let result = runtime.block_on(work(start, &console, server.as_ref()));
     // Stopped with the worker, and after it: it holds what the last jobs returned.
     drop(server);
@@ -55,7 +60,8 @@ pub(crate) fn run(args: &WorkerArgs, origins: &Origins) -> Result<u8, Error> {
 
 /// What is known before Redis has been asked.
 struct Start<'a> {
-    args: &'a WorkerArgs,
+    run: &'a Run<'a>,
+    strategy: Strategy,
     origins: &'a Origins,
     interpreter: Interpreter,
     told: Told,
@@ -67,7 +73,7 @@ async fn work(
     console: &Arc<Console>,
     server: Option<&RedisServer>,
 ) -> Result<u8, Error> {
-    let Start { args, origins, interpreter, told, here } = start;
+    let Start { run, strategy, origins, interpreter, told, here } = start;
     let source = match (&told.redis.value, server) {
         (RedisChoice::At(source), _) => source.clone(),
         (RedisChoice::Embedded, Some(server)) => Source::Url(server.url().to_owned()),
@@ -92,13 +98,17 @@ async fn work(
             if server.is_some() { "embedded" } else { &told.redis.why },
         ),
     );
-    if client.is_suspended().await.unwrap_or(false) {
+    // A pool waits until it is resumed, as RQ's.
+    let may_wait = matches!(run.kind, Kind::Pool);
+    if !may_wait && client.is_suspended().await.unwrap_or(false) {
         return Err(Error::Suspended);
     }
+    let args = run.shared;
     let reload = settings::reload(&args.reload, origins);
     trace_reload(console, args, &reload);
     let roots = settings::roots(args, &interpreter, here, reload.value)?;
     let found = Found {
+        strategy,
         interpreter,
         told,
         redis_url,
@@ -112,7 +122,7 @@ async fn work(
     };
     let printer = console.clone();
     let reporter = Arc::new(move |event: &Event| printer.print(event));
-    let supervisor = Supervisor::new(settings::resolve(args, found)?, client, reporter)?;
+    let supervisor = Supervisor::new(settings::resolve(run, found)?, client, reporter)?;
     exit_code(supervisor.run().await, server)
 }
 
@@ -180,7 +190,7 @@ fn trace_python(console: &Console, interpreter: &Interpreter) {
     decided(console, "python", choice, &why);
 }
 
-fn trace_reload(console: &Console, args: &WorkerArgs, reload: &Decision<bool>) {
+fn trace_reload(console: &Console, args: &SharedArgs, reload: &Decision<bool>) {
     let why = &reload.why;
     if reload.value {
         let broken = match args.reload.on_broken {

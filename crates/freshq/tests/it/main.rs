@@ -12,6 +12,7 @@ mod far_redis;
 mod isolation;
 mod key_prefix;
 mod neighbours;
+mod options;
 mod parity;
 mod preload;
 mod processes;

@@ -76,6 +76,8 @@ impl Supervisor {
         self.tally.why = match end {
             SlotEnd::Stopped => "as asked",
             SlotEnd::Drained => "the queues are empty",
+            SlotEnd::Suspended => "the queues are suspended",
+            SlotEnd::MaxIdleTime => "there was no job for too long",
             SlotEnd::MaxJobs => "the most jobs allowed were run",
             SlotEnd::NotRegistered(error) => {
                 self.exit = Some(Exit::NotRegistered(error));

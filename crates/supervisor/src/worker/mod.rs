@@ -15,6 +15,7 @@ pub mod machine;
 pub mod outcome;
 pub mod persist;
 mod running;
+pub mod strategy;
 pub mod wakeups;
 pub mod webhooks;
 
@@ -32,6 +33,7 @@ use self::commands::{Commands, JobCommand};
 use self::outcome::{Outcome, Record};
 use self::persist::Outage;
 use self::running::{Passage, next_command};
+use self::strategy::QueueOrder;
 use self::wakeups::Wakeups;
 use self::webhooks::{Due, Webhooks};
 use crate::clock::{self, Moment};
@@ -125,6 +127,10 @@ pub enum SlotEnd {
     Stopped,
     /// The queues are empty, and this is a burst.
     Drained,
+    /// Workers are suspended, and this is a burst.
+    Suspended,
+    /// It had no job for as long as it was to wait.
+    MaxIdleTime,
     /// It has run as many jobs as it was to.
     MaxJobs,
     /// It could not be registered.
@@ -138,6 +144,7 @@ pub struct Slot {
     /// What clients tell this worker; it listens from its registration on.
     commands: mpsc::Receiver<JobCommand>,
     birth: WorkerBirth,
+    order: QueueOrder,
     jobs_run: u64,
     next_heartbeat: Moment,
     /// Outages of Redis after which the record was looked after.
@@ -155,14 +162,34 @@ impl Slot {
     pub fn new(shared: Shared, birth: WorkerBirth) -> Self {
         // Nobody sends anything before it is registered.
         let (_, commands) = mpsc::channel(1);
+        let order =
+            QueueOrder::new(shared.settings.strategy, birth.queues.clone(), Moment::now().nanos());
         let (next_heartbeat, webhooks) = (Moment::now(), Webhooks::default());
-        Self { shared, commands, birth, jobs_run: 0, next_heartbeat, outages_met: 0, webhooks }
+        Self {
+            shared,
+            commands,
+            birth,
+            order,
+            jobs_run: 0,
+            next_heartbeat,
+            outages_met: 0,
+            webhooks,
+        }
     }
 
     /// Registers, works until told otherwise, and registers the worker's death.
     pub async fn run(mut self) -> SlotEnd {
-        if let Err(error) = self.shared.client.register(&self.birth, clock::wall()).await {
-            return SlotEnd::NotRegistered(error);
+        // An outage is waited for: a worker of a pool may be born in one.
+        let register = || async {
+            match self.shared.client.register(&self.birth, clock::wall()).await {
+                Err(RegisterError::Redis(error)) if error.is_connection() => Err(error),
+                result => Ok(result),
+            }
+        };
+        match self.ask("register a worker", register).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return SlotEnd::NotRegistered(error),
+            None => return SlotEnd::Stopped,
         }
         self.commands = self.shared.commands.listen(self.birth.name.clone()).await;
         self.tell(Input::SlotReady).await;
@@ -189,6 +216,7 @@ impl Slot {
 
     /// Waits for a job.
     async fn take(&mut self) -> Take {
+        let mut idle_since = Moment::now();
         loop {
             let orders = *self.shared.orders.borrow_and_update();
             if Phase::Running < orders.phase {
@@ -198,7 +226,8 @@ impl Slot {
                 return Take::End(SlotEnd::MaxJobs);
             }
             if !orders.open {
-                self.rest(None).await;
+                self.rest(None, None).await;
+                idle_since = Moment::now();
                 continue;
             }
             let outages = self.shared.outage.count();
@@ -213,26 +242,32 @@ impl Slot {
                 Some(StartReply::Job(job)) => return Take::Job(job),
                 Some(StartReply::Suspended) => {
                     if self.shared.settings.burst {
-                        return Take::End(SlotEnd::Drained);
+                        return Take::End(SlotEnd::Suspended);
                     }
                     self.suspended().await;
+                    idle_since = Moment::now();
                 }
                 Some(StartReply::Empty) if self.shared.settings.burst => {
                     return Take::End(SlotEnd::Drained);
                 }
                 Some(StartReply::Empty) => {
+                    let idle_until =
+                        self.shared.settings.max_idle_time.map(|most| idle_since + most);
+                    if idle_until.is_some_and(|until| until <= Moment::now()) {
+                        return Take::End(SlotEnd::MaxIdleTime);
+                    }
                     if let Some(wakeups) = &self.shared.wakeups {
                         wakeups.arm();
                     }
-                    self.rest(woken).await;
+                    self.rest(woken, idle_until).await;
                 }
-                None => self.rest(None).await,
+                None => self.rest(None, None).await,
             }
         }
     }
 
-    /// Waits for a push, for other orders, or until the next heartbeat is due.
-    async fn rest(&mut self, woken: Option<OwnedNotified>) {
+    /// Waits for a push, for other orders, until the next heartbeat is due, or for at most so long.
+    async fn rest(&mut self, woken: Option<OwnedNotified>, until: Option<Moment>) {
         let woken = async {
             match woken {
                 Some(woken) => woken.await,
@@ -243,6 +278,7 @@ impl Slot {
             () = woken => {}
             _ = self.shared.orders.changed() => {}
             command = next_command(&mut self.commands) => self.ignore(&command),
+            () = clock::sleep_until(until) => {}
             () = clock::sleep_until(Some(self.next_heartbeat)) => self.heartbeat(WorkerState::Idle).await,
         }
     }
@@ -279,7 +315,7 @@ impl Slot {
     fn start_request(&self) -> StartRequest {
         StartRequest {
             worker: self.birth.name.clone(),
-            queues: self.birth.queues.clone(),
+            queues: self.order.queues().to_vec(),
             execution: ExecutionId::random(),
             now: clock::wall(),
             monitoring_interval: self.shared.settings.monitoring_interval,
@@ -289,6 +325,7 @@ impl Slot {
 
     /// Runs a job that was taken; returns the next one if it came with the end of this.
     async fn execute(&mut self, job: &Started) -> Option<Box<Started>> {
+        self.order.taken_from(&job.queue);
         let parsed = match Job::parse(&job.job, &job.queue, &job.hash) {
             Ok(parsed) => parsed,
             Err(refusal) => {
