@@ -123,10 +123,10 @@ fn a_module_of_no_use_is_said_in_one_message() {
     for (args, text) in [
         (
             vec!["-c", "missing"],
-            "\"missing\" cannot be read: ModuleNotFoundError: No module named 'missing'",
+            "missing cannot be read: ModuleNotFoundError: No module named 'missing'",
         ),
         (vec!["-c", "broken"], "No module named 'nowhere'"),
-        (vec!["-c", "silent"], "\"silent\" cannot be read: Python ended"),
+        (vec!["-c", "silent"], "silent cannot be read: Python ended"),
         (vec!["-c", "odd"], "QUEUES in the configuration module has to be a list of names"),
         (vec!["-c", "wrong"], "the setting REDIS_PORT: the port is no number"),
         (vec!["-c", "unclear"], "the setting REDIS_SSL"),
