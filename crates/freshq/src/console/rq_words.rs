@@ -197,6 +197,17 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_runs_again_is_told_when_and_how_often() {
+        let job = JobId::new("j");
+        assert_eq!(retried(&job, 2, None), "Job j: enqueued for retry, 2 remaining");
+        assert_eq!(
+            retried(&job, 1, Some(1_767_323_045)),
+            "Job j: scheduled for retry at 2026-01-02 03:04:05+00:00, 1 remaining"
+        );
+        assert_eq!(repeated(&job, 0), "job j scheduled to repeat (1 left)");
+    }
+
+    #[test]
     fn a_failure_carries_its_traceback() {
         let failure = Failure {
             summary: "ValueError: boom".to_owned(),

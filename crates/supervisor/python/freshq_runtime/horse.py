@@ -321,8 +321,8 @@ def _ask_again(job, retry):
     job.ended_at = job.last_heartbeat = datetime.now(timezone.utc)
     intervals = retry.intervals if isinstance(retry.intervals, list) else [retry.intervals or 0]
     asks = {
-        "max": retry.max,
-        "intervals": [min(float(interval), FOR_EVER) for interval in intervals],
+        "max": int(retry.max),
+        "intervals": [min(FOR_EVER, float(interval)) for interval in intervals],
         "front": bool(getattr(retry, "enqueue_at_front", False)),
         "exceeded": None if EXCEEDED_IS_A_RESULT else f"Job failed after {retry.max} retry attempts",
     }
