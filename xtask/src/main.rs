@@ -5,13 +5,14 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask tidy | bench [harness arguments]";
+const USAGE: &str = "usage: cargo xtask tidy | reference | bench [harness arguments]";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     match args.next().as_deref() {
         Some("tidy") => tidy(&root),
+        Some("reference") => reference(&root),
         Some("bench") => bench(&root, args.collect()),
         _ => {
             eprintln!("{USAGE}");
@@ -26,6 +27,16 @@ fn tidy(root: &Path) -> ExitCode {
         println!("{problem}");
     }
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Has the test that compares `docs/reference` with the declarations write it.
+fn reference(root: &Path) -> ExitCode {
+    let status = Command::new("cargo")
+        .args(["test", "--quiet", "-p", "freshq", "--lib", "reference"])
+        .env("FRESHQ_WRITE_REFERENCE", "1")
+        .current_dir(root)
+        .status();
+    if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs the harness in `bench/` against the release binary; `bench/README.md` says what it measures.

@@ -92,8 +92,9 @@ impl Error {
     /// What to do about it, where that is not plain from the message.
     pub(crate) fn help(&self) -> Option<&'static str> {
         match self {
-            Self::Connect(_) => Some(
-                "is Redis running, and is the URL right (-u, REDIS_URL)? `-u embedded` starts a private one",
+            Self::Connect(ConnectError::Unreachable { .. }) => Some(
+                "is Redis running, and is the URL right (-u, REDIS_URL; rediss:// for TLS)? \
+                 `-u embedded` starts a private one",
             ),
             Self::Register(_) => Some("choose another name (-n), or leave it out for a random one"),
             Self::Interpreter(_) => Some(

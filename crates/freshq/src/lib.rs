@@ -13,6 +13,8 @@ mod error;
 pub mod exit;
 mod pid_file;
 mod python;
+#[cfg(test)]
+mod reference;
 mod settings;
 mod told;
 

@@ -25,6 +25,16 @@ fn redis_cannot_be_used() {
     check(&context, &["-u", "nonsense"], 1, "is not a Redis URL");
     check(&context, &["-u", "rediss://127.0.0.1:1"], 1, "cannot connect to Redis");
     check(&context, &["-u", "unix:///nowhere/socket"], 1, "cannot connect to Redis");
+    let url = context.redis.url();
+    check(&context, &["-u", &url.replace("/0", "/99")], 1, "has no database 99");
+    check(&context, &["-u", "rediss://h?ssl_ca_certs=/nowhere.pem"], 1, "there is no such file");
+    check(&context, &["-u", "rediss://h?ssl_cert_reqs=maybe"], 1, "none, optional or required");
+    context.eval("r.config_set('requirepass', 'secret')");
+    check(&context, &["-u", &url], 1, "it wants a password");
+    let wrong = url.replace("://", "://:wrong@");
+    check(&context, &["-u", &wrong], 1, "does not accept this user and password");
+    context.write("conf.py", "SENTINEL = {'INSTANCES': [('127.0.0.1', 1)], 'MASTER_NAME': 'm'}\n");
+    check(&context, &["-c", "conf"], 1, "no sentinel knows the master \"m\"");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn it_names_redis_queues_and_worker_and_the_command_line_goes_first() {
     assert_eq!(context.eval(&format!("status({low})")), json!("queued"));
 
     // A URL goes before the module, wherever it stands.
-    context.write("conf.py", "REDIS_URL = 'redis://127.0.0.1:1'\nQUEUES = ['low']\n");
+    context.write("conf.py", "REDIS_URL = 'redis://127.0.0.1:1'\nQUEUES = 'low'\n");
     ends(&context, &["-c", "conf", "-u", &url], &[]);
     assert_eq!(context.eval(&format!("end({low})"))[0], json!("finished"));
     let low = context.eval("enqueue('tasks.reach', queue_name='low')");
