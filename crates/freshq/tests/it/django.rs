@@ -241,6 +241,20 @@ fn models_and_settings_are_reloaded_also_with_django_in_the_base() {
 }
 
 #[test]
+fn a_package_that_needs_settings_is_whole_although_the_base_could_not_import_it() {
+    let context = project();
+    context.write("shop/part.py", "import django_rq.jobs\n\ndef name():\n    return django_rq.jobs.get_job_class().__name__\n");
+    let run = |context: &Context| {
+        let worker = worker(context, &["--verbose"]);
+        assert_eq!(context.eval("end(begin('shop.part.name'))"), json!(["finished", "Job"]));
+        worker.stop()
+    };
+    run(&context);
+    let output = run(&context);
+    assert!(output.contains("not in the base: django_rq"), "{output}");
+}
+
+#[test]
 fn broken_settings_are_broken_code() {
     let context = project();
     let worker = worker(&context, &["--reload"]);

@@ -88,6 +88,8 @@ def _import_libraries(settings):
             if unwanted in sys.modules:
                 # An import cannot be undone: the next base leaves out what led to it.
                 return {"kind": "unwanted", "library": name, "imports": unwanted}
+    if skipped:
+        _forget_orphans()
     tasks = task_count()
     if tasks > 1:
         # Some libraries end their threads when they see a fork coming (OpenBLAS does): try it.
@@ -113,6 +115,14 @@ def _is_users(name, user):
     spec = None if package in sys.modules else importlib.util.find_spec(package)
     places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else ()
     return any(user.owns(os.path.realpath(place)) for place in places if place)
+
+
+def _forget_orphans():
+    """A package that failed leaves its modules behind; Python would not make them a part of it later."""
+    for name in sorted(sys.modules):
+        package = name.rpartition(".")[0]
+        if package and package not in sys.modules:
+            del sys.modules[name]
 
 
 def _serve(link, settings):
