@@ -81,14 +81,14 @@ def options(kwargs):
     """The options of a connection that a URL can say and that are not redis-py's own."""
     from redis import Redis
 
-    defaults = Redis().connection_pool.connection_kwargs
+    defaults = Redis(ssl=True).connection_pool.connection_kwargs
     found = {}
     for name, value in kwargs.items():
         if isinstance(value, ssl.VerifyMode):
             value = value.name.removeprefix("CERT_").lower()
-        own = name in ("host", "port", "path", "db", "username", "password")
-        of_socket = name.startswith("socket_") and value != defaults.get(name)
-        if (own or of_socket or name.startswith("ssl_")) and isinstance(value, (str, int, float)):
+        place = name in ("host", "port", "path", "db", "username", "password")
+        special = name.startswith(("socket_", "ssl_")) and value != defaults.get(name)
+        if (place or special) and isinstance(value, (str, int, float)):
             found[name] = value
     return found
 

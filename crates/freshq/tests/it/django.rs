@@ -203,6 +203,51 @@ fn classes_and_handlers_of_the_settings_are_used() {
 }
 
 #[test]
+fn the_serializer_of_a_queue_is_used() {
+    let context = project();
+    let more = "RQ_QUEUES['high']['SERIALIZER'] = 'rq.serializers.JSONSerializer'\n";
+    context.write("site_of_test/settings.py", &(settings(&context) + more));
+    // The client has the settings from before, so it is told.
+    let json = "serializer='rq.serializers.JSONSerializer'";
+    let enqueue = format!("Queue('high', connection=r, {json}).enqueue('shop.tasks.greeting').id");
+    let id = context.eval(&enqueue);
+    let (status, output) = unready_worker(&context, &["high", "--burst"]).end();
+    assert_eq!(status.code(), Some(0), "{output}");
+    let value = format!("Job.fetch({id}, connection=r, {json}).return_value()");
+    assert_eq!(context.eval(&value), "hello", "{output}");
+}
+
+#[test]
+fn the_command_of_the_guide_works() {
+    let context = project();
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/django.md");
+    let guide = fs_err::read_to_string(guide).unwrap();
+    let code = guide.split("```python\n").nth(1).and_then(|rest| rest.split("```").next());
+    for folder in ["shop/management", "shop/management/commands"] {
+        context.write(&format!("{folder}/__init__.py"), "");
+    }
+    context.write("shop/management/commands/freshq.py", code.unwrap());
+    let manage = "import sys\nfrom django.core.management import execute_from_command_line\n\
+                  execute_from_command_line(sys.argv)\n";
+    context.write("manage.py", manage);
+    let job = context.eval("begin('shop.tasks.add', 'tea')");
+    let freshq = context.freshq();
+    let beside = std::path::Path::new(freshq.get_program()).parent().unwrap().to_owned();
+    let mut command = std::process::Command::new(embedded::testing::neighbours());
+    command.envs(freshq.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+        .args(["manage.py", "freshq", "--burst", "default"])
+        .env("PATH", std::env::join_paths([beside, "/usr/bin".into(), "/bin".into()]).unwrap())
+        .env("DJANGO_SETTINGS_MODULE", "site_of_test.settings")
+        .env_remove("RQ_REDIS_URL")
+        .env_remove("REDIS_URL")
+        .current_dir(context.project.path());
+    let (status, output) = Worker::start(command).end();
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert_eq!(context.eval(&format!("end({job})")), json!(["finished", 1]), "{output}");
+}
+
+#[test]
 fn a_connection_that_setting_up_opened_is_not_shared() {
     let context = project();
     let worker = worker(&context, &[]);
