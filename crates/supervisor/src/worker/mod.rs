@@ -48,8 +48,13 @@ pub const SUSPENDED_PAUSE: Duration = Duration::from_secs(1);
 pub const ANSWER_GRACE: Duration = Duration::from_millis(200);
 /// How long a running job's heartbeat may take.
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(2);
+/// How long a stop leaves a job at the barrier before it is put back.
+pub const STOP_AT_BARRIER_MAX: Duration = Duration::from_secs(5);
 /// Horses that may die before they were given their job, in a row.
 pub const HORSES_PER_JOB_MAX: u32 = 5;
+
+/// Raw wait status of a process that was killed.
+const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
 
 /// What the loop tells all slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,6 +349,11 @@ impl Slot {
                 Passage::Stopping => return self.release(job, "a stop was asked for").await,
                 Passage::JobStopped => {
                     let outcome = self.stopped(job, &parsed, clock::wall()).await;
+                    return self.conclude(job, &parsed.description, outcome, Moment::now()).await;
+                }
+                Passage::HorseKilled => {
+                    // As if it had been there already.
+                    let outcome = Outcome::Died { status: Some(SIGKILL), began: clock::wall() };
                     return self.conclude(job, &parsed.description, outcome, Moment::now()).await;
                 }
             };

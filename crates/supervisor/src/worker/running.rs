@@ -11,7 +11,7 @@ use super::errand::{self, Errand};
 use super::horse::{self, Horse};
 use super::machine::{Effect, JobClock, heartbeat_ttl};
 use super::outcome::Outcome;
-use super::{ANSWER_GRACE, Slot, reached};
+use super::{ANSWER_GRACE, STOP_AT_BARRIER_MAX, Slot, reached};
 use crate::clock::{self, Moment};
 use crate::event::Event;
 use crate::forkserver::link::LinkError;
@@ -26,6 +26,8 @@ pub(super) enum Passage {
     Granted(Grant),
     /// A command asks for the job to be stopped.
     JobStopped,
+    /// A command asks for its horse to be killed.
+    HorseKilled,
     /// The worker is to stop.
     Stopping,
 }
@@ -42,14 +44,22 @@ enum Ride {
 impl Slot {
     /// Waits until a horse of a generation that has every saved file is there, or is not needed.
     pub(super) async fn stand_at_the_barrier(&mut self, job: &Started) -> Passage {
+        if Phase::Running < self.shared.orders.borrow().phase {
+            // The stop came before the job did.
+            return Passage::Stopping;
+        }
         let (reply, mut granted) = oneshot::channel();
         self.tell(Input::HorseWanted(HorseRequest { reply })).await;
         let interval = self.shared.settings.monitoring_interval;
         let mut waited = false;
+        let mut give_up_at = None;
         loop {
             tokio::select! {
                 biased;
                 command = next_command(&mut self.commands) => {
+                    if command == JobCommand::KillHorse {
+                        return Passage::HorseKilled;
+                    }
                     if self.stops(&command, job) {
                         return Passage::JobStopped;
                     }
@@ -61,7 +71,15 @@ impl Slot {
                     }
                     return grant.map_or(Passage::Stopping, Passage::Granted);
                 }
-                () = reached(&self.shared.orders, Phase::Warm) => return Passage::Stopping,
+                // Whoever sees the job started expects it to end, so a horse that is on its way is
+                // waited for.
+                () = reached(&self.shared.orders, Phase::Warm), if give_up_at.is_none() => {
+                    give_up_at = Some(Moment::now() + STOP_AT_BARRIER_MAX);
+                }
+                () = reached(&self.shared.orders, Phase::Cold) => return Passage::Stopping,
+                () = clock::sleep_until(give_up_at), if give_up_at.is_some() => {
+                    return Passage::Stopping;
+                }
                 () = tokio::time::sleep(interval) => {
                     waited = true;
                     self.job_heartbeat(job, heartbeat_ttl(interval)).await;
