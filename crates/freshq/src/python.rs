@@ -6,10 +6,10 @@ use supervisor::forkserver::interpreter::Candidate;
 
 use crate::env_vars;
 
-/// The candidates: the one that was named, or all places in order.
-pub(crate) fn candidates(named: Option<&Path>, here: &Path) -> Vec<Candidate> {
-    if let Some(python) = named {
-        return vec![candidate(python.to_path_buf(), "--python")];
+/// The candidates: the one that was named, by whom, or all places in order.
+pub(crate) fn candidates(named: Option<(&Path, &str)>, here: &Path) -> Vec<Candidate> {
+    if let Some((python, by)) = named {
+        return vec![candidate(python.to_path_buf(), by)];
     }
     let mut found = Vec::new();
     let executable = std::env::current_exe().ok();

@@ -131,6 +131,14 @@ pub(crate) struct Found {
     pub(crate) companions: Vec<Companion>,
 }
 
+/// What all keys begin with. As RQ: before its version 3 the variable says nothing; one that is set and
+/// empty is not allowed.
+pub(crate) fn key_prefix(rq_version: &str, variable: Option<String>) -> String {
+    let major = rq_version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    let known = major.is_none_or(|major| 3 <= major);
+    variable.filter(|_| known).unwrap_or_else(|| "rq".to_owned())
+}
+
 /// What bases import: an option that is given counts, also when it names nothing.
 pub(crate) fn preload(args: &PythonArgs, origins: &Origins) -> Preload {
     let named = |names: &[String]| names.iter().filter(|name| !name.is_empty()).cloned().collect();
@@ -182,4 +190,18 @@ pub(crate) fn resolve(run: &Run<'_>, found: Found) -> Result<Settings, Error> {
         project_cache: found.project_cache,
         companions: found.companions,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_prefix_is_read_where_rq_reads_it() {
+        for (version, prefix) in [("3.0.0", "x"), ("12.1", "x"), ("unknown", "x"), ("2.12.0", "rq")]
+        {
+            assert_eq!(key_prefix(version, Some("x".to_owned())), prefix, "{version}");
+        }
+        assert_eq!(key_prefix("3.0.0", None), "rq");
+    }
 }

@@ -5,6 +5,7 @@
 //! knows that its request is idempotent. A peek has a connection of its own, since it blocks.
 //! Whoever needs a connection asks [`Client::reach`] where to: with sentinels that changes.
 
+use std::io::ErrorKind::TimedOut;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,7 @@ struct Shared {
     server: Server,
     display_url: String,
     config: AsyncConnectionConfig,
+    response_timeout: Duration,
     current: Mutex<Current>,
 }
 
@@ -156,7 +158,8 @@ impl Client {
             return Err(ConnectError::TooOld { url: display_url, version });
         }
         let current = Mutex::new(Current { connection: Some(connection), number: 0 });
-        let shared = Shared { route, keys, server, display_url, config, current };
+        let response_timeout = options.response_timeout;
+        let shared = Shared { route, keys, server, display_url, config, response_timeout, current };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -214,7 +217,8 @@ impl Client {
         let client = self.reach().await?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         let blocks = self.server().has_blmove();
-        Ok(Peek { connection, key: self.keys().queue(queue), blocks })
+        let grace = self.shared.response_timeout;
+        Ok(Peek { connection, key: self.keys().queue(queue), blocks, grace })
     }
 
     /// A connection for publish and subscribe.
@@ -294,6 +298,8 @@ pub struct Peek {
     key: String,
     /// Whether the server can wait for us.
     blocks: bool,
+    /// How much longer than asked for a wait may take, before the server counts as gone.
+    grace: Duration,
 }
 
 impl Peek {
@@ -303,11 +309,15 @@ impl Peek {
             return self.poll(limit).await;
         }
         // The head of a list moved to its head: a blocking look.
-        let seconds = limit.max(PEEK_MIN).as_secs_f64();
+        let limit = limit.max(PEEK_MIN);
         let mut command = redis::cmd("BLMOVE");
-        command.arg(&self.key).arg(&self.key).arg("LEFT").arg("LEFT").arg(seconds);
-        let head: Value = command.query_async(&mut self.connection).await?;
-        Ok(head != Value::Nil)
+        command.arg(&self.key).arg(&self.key).arg("LEFT").arg("LEFT").arg(limit.as_secs_f64());
+        let asked = command.query_async::<Value>(&mut self.connection);
+        // A server that vanished without a word answers neither yes nor no.
+        match tokio::time::timeout(limit + self.grace, asked).await {
+            Ok(head) => Ok(head? != Value::Nil),
+            Err(_) => Err(redis::RedisError::from(std::io::Error::from(TimedOut)).into()),
+        }
     }
 
     async fn poll(&mut self, limit: Duration) -> Result<bool, Error> {

@@ -35,7 +35,9 @@ pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
         .map_err(|error| Error::Io { what: "find the current folder", error })?;
     let console = Arc::new(Console::new(args.log.logging()?, here.clone()));
     console.title();
-    let candidates = python::candidates(args.python.python.as_deref(), &here);
+    let by = origins.name("python");
+    let named = args.python.python.as_deref().map(|path| (path, by.as_str()));
+    let candidates = python::candidates(named, &here);
     let interpreter = interpreter::find(&candidates)?;
     trace_python(&console, &interpreter);
     // One thread: the loop owns the state, and what it forks is forked by Python.
@@ -83,7 +85,7 @@ async fn work(
         Source::Url(url) => (Some(rq::for_redis_py(url)), None),
         Source::Settings(settings) => (None, Some(settings.clone())),
     };
-    let client = connect(source).await?;
+    let client = connect(source, &interpreter.rq_version).await?;
     let server_version = client.server();
     decided(
         console,
@@ -126,11 +128,10 @@ async fn work(
     exit_code(supervisor.run().await, server)
 }
 
-async fn connect(source: Source) -> Result<Client, Error> {
+async fn connect(source: Source, rq_version: &str) -> Result<Client, Error> {
     let options = Connect {
         source,
-        // As RQ: one that is set and empty is not allowed.
-        key_prefix: env_vars::raw(env_vars::RQ_KEY_PREFIX).unwrap_or_else(|| "rq".to_owned()),
+        key_prefix: settings::key_prefix(rq_version, env_vars::raw(env_vars::RQ_KEY_PREFIX)),
         response_timeout: RESPONSE_MAX,
         connect_timeout: CONNECT_MAX,
     };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rq::{Finished, JobId, StartReply, WorkerState};
+use rq::{Client, Finished, JobId, QueueName, StartReply, WorkerState};
 
 use crate::common::{World, at, birth, failure, options, request, success, taken};
 
@@ -102,7 +102,7 @@ async fn a_lost_answer_is_asked_for_again() {
     let started = world.run("j", "").await;
     world.enqueue("next", "q", "").await;
     // Carried out on one connection; on the other the same request is sent again.
-    let elsewhere = rq::Client::connect(options(&world.server.url())).await.unwrap();
+    let elsewhere = Client::connect(options(&world.server.url())).await.unwrap();
     let next = request("e2", &["q"]);
     elsewhere.finish(&success(&started), Some(&next)).await.unwrap();
     world.send(&["CLIENT KILL TYPE normal"]).await;
@@ -118,7 +118,7 @@ async fn a_peek_whose_connection_is_cut_says_so() {
     if world.is_older_than((6, 2, 0)) {
         return; // it does not block
     }
-    let queue = rq::QueueName::new("q");
+    let queue = QueueName::new("q");
     let mut peek = world.client.peek(&queue).await.unwrap();
     let cut = async {
         while !world.ask::<String>("INFO clients").await.contains("blocked_clients:1") {}
@@ -139,7 +139,7 @@ async fn a_server_that_does_not_answer_is_a_failed_connection() {
     let world = World::new().await;
     let impatient =
         rq::Connect { response_timeout: Duration::from_secs(2), ..options(&world.server.url()) };
-    let client = rq::Client::connect(impatient).await.unwrap();
+    let client = Client::connect(impatient).await.unwrap();
     let pause = world.ask::<redis::Value>("CLIENT PAUSE 100000").await;
     assert_eq!(pause, redis::Value::Okay);
     let error = client.is_suspended().await.unwrap_err();
@@ -150,7 +150,26 @@ async fn a_server_that_does_not_answer_is_a_failed_connection() {
 async fn a_script_that_is_refused_is_no_failed_connection() {
     let world = World::new().await;
     world.send(&["SET rq:queue:q text"]).await;
-    let error = world.client.queue_length(&rq::QueueName::new("q")).await.unwrap_err();
+    let error = world.client.queue_length(&QueueName::new("q")).await.unwrap_err();
     assert!(!error.is_connection(), "{error}");
     assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+}
+
+#[tokio::test]
+async fn a_peek_notices_that_nobody_answers_any_more() {
+    let world = World::new().await;
+    let options = rq::Connect {
+        response_timeout: Duration::from_millis(200),
+        ..options(&world.server.url())
+    };
+    let client = Client::connect(options).await.unwrap();
+    let mut peek = client.peek(&QueueName::new("q")).await.unwrap();
+    assert!(!peek.wait(Duration::from_millis(10)).await.unwrap());
+    let stopped = std::process::Command::new("kill")
+        .args(["-STOP", &world.server.pid().to_string()])
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    let error = peek.wait(Duration::from_millis(10)).await.unwrap_err();
+    assert!(error.is_connection(), "{error}");
 }
