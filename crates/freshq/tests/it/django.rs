@@ -168,7 +168,7 @@ fn redis_is_found_however_the_settings_name_it() {
 }
 
 #[test]
-fn queues_that_one_worker_cannot_serve_are_refused() {
+fn settings_that_cannot_be_honoured_are_refused() {
     let context = project();
     let check = |queues: &[&str], expected: &str| {
         let (status, output) = unready_worker(&context, queues).end();
@@ -179,6 +179,9 @@ fn queues_that_one_worker_cannot_serve_are_refused() {
     let elsewhere = "RQ_QUEUES['high'] = {'HOST': '127.0.0.1', 'PORT': 1}\n";
     context.write("site_of_test/settings.py", &(settings(&context) + elsewhere));
     check(&["default", "high"], "the queues of one worker have to be in the same Redis");
+    let class = "RQ = {'WORKER_CLASS': 'shop.workers.Mine'}\n";
+    context.write("site_of_test/settings.py", &(settings(&context) + class));
+    check(&[], "RQ['WORKER_CLASS'] is shop.workers.Mine, which freshq does not run");
     context.write("site_of_test/settings.py", "import nowhere\n");
     check(&[], "the Django settings site_of_test.settings cannot be read: ModuleNotFoundError");
 }
