@@ -29,6 +29,7 @@ pub fn run() -> ExitCode {
         Command::Worker(worker) => commands::worker::run(&worker.run(), &args.origins),
         Command::WorkerPool(pool) => commands::worker::run(&pool.run(), &args.origins),
         Command::Demo(demo) => commands::demo::run_command(&demo),
+        Command::StandIn { .. } => commands::stand_in::run(),
         Command::Url => commands::url::run(),
     });
     match result {

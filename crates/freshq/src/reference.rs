@@ -33,7 +33,8 @@ fn the_pages_are_up_to_date() {
 /// The commands that people see, with their arguments.
 fn commands(whole: &mut Command) -> Vec<&Command> {
     whole.build();
-    whole.get_subcommands().filter(|command| command.get_name() != "help").collect()
+    let shown = |command: &&Command| command.get_name() != "help" && !command.is_hide_set();
+    whole.get_subcommands().filter(shown).collect()
 }
 
 fn arguments(command: &Command) -> impl Iterator<Item = &Arg> {

@@ -9,6 +9,7 @@ use supervisor::Settings;
 use supervisor::forkserver::interpreter::Interpreter;
 use supervisor::reload::machine::OnBroken;
 use supervisor::settings::{Companion, Preload, ReloadSettings};
+use supervisor::worker::stand_in::StandInCommand;
 use supervisor::worker::strategy::Strategy;
 
 use crate::args::{self, Kind, Origin, Origins, PythonArgs, ReloadArgs, Run, SharedArgs};
@@ -52,6 +53,16 @@ fn workers(run: &Run<'_>, name: Option<&String>) -> Vec<WorkerName> {
         }
         (Kind::Pool, _) | (_, None) => (0..run.count).map(|_| WorkerName::random()).collect(),
     }
+}
+
+/// What stands for the workers of a pool: this program.
+fn pool(run: &Run<'_>) -> Result<Option<StandInCommand>, Error> {
+    if !matches!(run.kind, Kind::Pool) {
+        return Ok(None);
+    }
+    let program = std::env::current_exe()
+        .map_err(|error| Error::Io { what: "find the file of this program", error })?;
+    Ok(Some(StandInCommand { program, arguments: vec![args::STAND_IN.to_owned()] }))
 }
 
 /// The folders of user code: those that were named, or the import paths under `here`.
@@ -157,6 +168,7 @@ pub(crate) fn resolve(run: &Run<'_>, found: Found) -> Result<Settings, Error> {
         workers: workers(run, found.told.name.as_ref()),
         queues: found.told.queues,
         burst: args.burst,
+        pool: pool(run)?,
         max_jobs: life.max_jobs,
         max_idle_time: life.max_idle_time.map(|seconds| Duration::from_secs(seconds.into())),
         strategy: found.strategy,

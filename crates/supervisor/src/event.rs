@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rq::{Finished, JobId, QueueName, WorkerName};
 
+use crate::input::StopCause;
 use crate::reload::machine::{Cause, GenerationId};
 use crate::shutdown::Phase;
 
@@ -147,12 +148,21 @@ pub enum Event {
         /// Jobs that are running.
         running: usize,
     },
-    /// A command asks one worker to stop.
-    StopCommanded {
+    /// One worker is asked to stop.
+    WorkerStopping {
         /// Its name.
         worker: WorkerName,
         /// How far its stop has gone.
         phase: Phase,
+        /// What asks.
+        cause: StopCause,
+    },
+    /// A worker of a pool has ended; another takes its place.
+    WorkerReplaced {
+        /// Name of the one that ended.
+        worker: WorkerName,
+        /// Name of the other.
+        by: WorkerName,
     },
     /// The last thing that is said.
     Stopped {

@@ -44,14 +44,25 @@ pub enum Input {
     UpkeepEnded,
     /// A slot is done.
     SlotEnded(WorkerName, SlotEnd),
-    /// A command asks this worker to stop.
-    StopSlot(WorkerName),
+    /// This one worker is asked to stop.
+    StopSlot(WorkerName, StopCause),
+    /// The process that stands for this worker has ended before the worker.
+    StandInGone(WorkerName),
     /// A stop was asked for.
     Stop,
     /// A reload was asked for.
     Reload,
     /// A child of this process ended.
     ChildEnded,
+}
+
+/// What asks one worker to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopCause {
+    /// A command of RQ's client.
+    Command,
+    /// A signal to the process that stands for it.
+    Signal,
 }
 
 /// A slot that stands at the barrier with a job.

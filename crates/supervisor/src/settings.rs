@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::forkserver::interpreter::Interpreter;
 use crate::reload::machine::OnBroken;
+use crate::worker::stand_in::StandInCommand;
 use crate::worker::strategy::Strategy;
 
 /// Everything a supervisor is told. No defaults: the command line has them.
@@ -20,6 +21,8 @@ pub struct Settings {
     pub queues: Vec<QueueName>,
     /// End when the queues are empty.
     pub burst: bool,
+    /// Of a pool: what stands for each worker. A worker that ends is replaced, except in a burst.
+    pub pool: Option<StandInCommand>,
     /// End a slot after this many jobs.
     pub max_jobs: Option<u64>,
     /// End a slot that has had no job for so long.

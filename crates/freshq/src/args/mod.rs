@@ -31,6 +31,9 @@ pub(crate) use self::worker::{LifeArgs, WorkerArgs};
 use crate::env_vars;
 use crate::error::Error;
 
+/// The command that stands for one worker of a pool.
+pub(crate) const STAND_IN: &str = "stand-in";
+
 /// A background worker for RQ that runs the newest code, never loses a job, and is fast.
 #[derive(Debug, Parser)]
 #[command(name = "freshq", version, propagate_version = true)]
@@ -96,6 +99,12 @@ pub(crate) enum Command {
     WorkerPool(Box<PoolArgs>),
     /// See it all in one command: a real application, real jobs, code that changes under them
     Demo(DemoArgs),
+    /// Stand for one worker of a pool; a pool starts this by itself
+    #[command(name = STAND_IN, hide = true)]
+    StandIn {
+        /// The worker, for people who look at processes
+        worker: String,
+    },
     /// Print the URL of the embedded Redis of this project (`-u embedded`), if it runs
     Url,
 }

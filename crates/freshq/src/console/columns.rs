@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rq::WorkerName;
 use supervisor::event::{Broken, Event, Failure, JobEnd, Serving};
+use supervisor::input::StopCause;
 use supervisor::shutdown::Phase;
 
 use super::rq_words;
@@ -114,12 +114,10 @@ impl Columns {
             }
             Event::Warning(text) => wrong(Level::Warning, "warning", text),
             Event::Detail(text) => debug("", text),
-            Event::StopCommanded { worker, phase } => stop_commanded(worker, *phase),
-            Event::Stopping { phase, running } => stopping(*phase, *running),
-            Event::Stopped { finished, failed, why } => {
-                let text = format!("{why}: {finished} finished, {failed} failed");
-                info(Colour::Plain, "stopped", text)
-            }
+            Event::WorkerStopping { .. }
+            | Event::WorkerReplaced { .. }
+            | Event::Stopping { .. }
+            | Event::Stopped { .. } => ending(event)?,
         })
     }
 
@@ -245,16 +243,31 @@ fn serving_record(serving: &Serving) -> Record {
     info(colour, "serving", format!("generation {generation} {what}; {code}{old}"))
 }
 
-fn stop_commanded(worker: &WorkerName, phase: Phase) -> Record {
-    match phase {
-        Phase::Running | Phase::Warm => {
-            info(Colour::Yellow, "stopping", format!("worker {worker}, by a command"))
+/// About the end of workers.
+fn ending(event: &Event) -> Option<Record> {
+    Some(match event {
+        Event::WorkerStopping { worker, phase, cause } => {
+            let cause = match cause {
+                StopCause::Command => "by a command",
+                StopCause::Signal => "by a signal",
+            };
+            if *phase < Phase::Cold {
+                info(Colour::Yellow, "stopping", format!("worker {worker}, {cause}"))
+            } else {
+                let text = format!("worker {worker} and its job, {cause}");
+                wrong(Level::Warning, "stopping", text)
+            }
         }
-        Phase::Cold | Phase::Abort => {
-            let text = format!("worker {worker} and its job, by a command");
-            wrong(Level::Warning, "stopping", text)
+        Event::WorkerReplaced { worker, by } => {
+            info(Colour::Yellow, "replaced", format!("worker {worker} by {by}"))
         }
-    }
+        Event::Stopping { phase, running } => stopping(*phase, *running),
+        Event::Stopped { finished, failed, why } => {
+            let text = format!("{why}: {finished} finished, {failed} failed");
+            info(Colour::Plain, "stopped", text)
+        }
+        _ => return None,
+    })
 }
 
 fn stopping(phase: Phase, running: usize) -> Record {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rq::{Finished, JobId, QueueName, WorkerName};
 use supervisor::event::{Event, Failure, JobEnd};
+use supervisor::input::StopCause;
 use supervisor::shutdown::Phase;
 
 use super::Level;
@@ -67,14 +68,17 @@ pub(super) fn lines(event: &Event, describes_jobs: bool) -> Option<Vec<(Level, S
             Some(vec![(Level::Warning, given_up(job, *how, text))])
         }
         Event::Suspended(true) => info("suspended, run `rq resume` to resume".to_owned()),
-        Event::StopCommanded { worker, phase: Phase::Warm } => {
-            info(format!("Worker {worker}: Received shutdown command, sending SIGINT signal."))
-        }
+        Event::WorkerStopping { worker, phase: Phase::Warm, cause } => info(match cause {
+            StopCause::Command => {
+                format!("Worker {worker}: Received shutdown command, sending SIGINT signal.")
+            }
+            StopCause::Signal => format!("Worker {worker}: warm shut down requested"),
+        }),
         Event::Stopping { phase: Phase::Warm, .. } => {
             info(format!("[PID {}]: warm shut down requested", std::process::id()))
         }
         Event::Stopping { phase: Phase::Cold, .. }
-        | Event::StopCommanded { phase: Phase::Cold, .. } => {
+        | Event::WorkerStopping { phase: Phase::Cold, .. } => {
             Some(vec![(Level::Warning, "cold shut down".to_owned())])
         }
         _ => None,

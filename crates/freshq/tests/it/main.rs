@@ -14,6 +14,7 @@ mod key_prefix;
 mod neighbours;
 mod options;
 mod parity;
+mod pool;
 mod preload;
 mod processes;
 mod project_file;

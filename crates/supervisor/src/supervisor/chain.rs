@@ -52,7 +52,7 @@ impl Supervisor {
             took: std::time::Duration::from_nanos(ready.import_ns),
         });
         self.chain.base_ready(id, ready.clone());
-        if !self.slots_started {
+        if !self.slots_started() {
             self.start_slots(ready);
         }
         self.drive(Input::BaseReady);

@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 
 use self::barrier::Barrier;
 use self::reloading::Loading;
-use self::slots::SlotState;
+use self::slots::{SlotKit, SlotState};
 use crate::clock::{self, Moment};
 use crate::event::{Event, Reporter};
 use crate::forkserver::messages::BaseSettings;
@@ -115,7 +115,8 @@ pub struct Supervisor {
     tasks: JoinSet<()>,
     /// Slots that have not ended.
     slots: BTreeMap<WorkerName, SlotState>,
-    slots_started: bool,
+    /// From which slots are made, once a base is ready.
+    slot_kit: Option<SlotKit>,
     slots_ready: usize,
     /// For maintenance and scheduler, until they begin.
     upkeep_waiting: Option<Shared>,
@@ -190,7 +191,7 @@ impl Supervisor {
             shutdown: Shutdown::default(),
             tasks: JoinSet::new(),
             slots: BTreeMap::new(),
-            slots_started: false,
+            slot_kit: None,
             slots_ready: 0,
             upkeep_waiting: None,
             upkeep_left: 0,
@@ -264,7 +265,8 @@ impl Supervisor {
             }
             Input::UpkeepEnded => self.upkeep_left -= 1,
             Input::SlotEnded(worker, end) => self.slot_ended(&worker, end),
-            Input::StopSlot(worker) => self.stop_slot(&worker),
+            Input::StopSlot(worker, cause) => self.stop_slot(&worker, cause),
+            Input::StandInGone(worker) => self.stand_in_gone(&worker),
             Input::Stop => self.stop_requested(),
             Input::Reload => self.reload_requested(),
             Input::ChildEnded => self.reap(),
@@ -279,7 +281,7 @@ impl Supervisor {
             && self.machine.availability() != Availability::Hold
             && self.upkeep_unprepared == 0;
         self.give_orders(Orders { phase: self.shutdown.phase(), open });
-        if open && !self.listening && self.slots_ready == self.settings.workers.len() {
+        if open && !self.listening && self.settings.workers.len() <= self.slots_ready {
             self.listening = true;
             self.report(&Event::Listening {
                 workers: self.settings.workers.clone(),

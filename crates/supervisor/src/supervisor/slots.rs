@@ -1,4 +1,4 @@
-//! The slots: started together, counted, and stopped together or one by one.
+//! The slots: started together, stopped together or one by one, and replaced in a pool.
 
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use super::{Exit, Supervisor};
 use crate::clock::{self, Moment};
 use crate::event::Event;
 use crate::forkserver::messages::BaseReady;
-use crate::input::Input;
+use crate::input::{Input, StopCause};
 use crate::shutdown::{Phase, Shutdown};
 use crate::worker::commands::Commands;
 use crate::worker::persist::Outage;
+use crate::worker::stand_in::StandIn;
 use crate::worker::wakeups::Wakeups;
 use crate::worker::{Orders, Shared, Slot, SlotEnd};
 
@@ -22,12 +23,21 @@ pub(super) struct SlotState {
     orders: watch::Sender<Orders>,
     /// How far its own stop has gone; the stop of the supervisor goes for all.
     shutdown: Shutdown,
+    /// Of a pool: the process whose id is in its record.
+    _stand_in: Option<StandIn>,
+}
+
+/// From which slots are made.
+#[derive(Debug)]
+pub(super) struct SlotKit {
+    shared: Shared,
+    /// The record of a worker, whose name, process and time of birth are still to come.
+    birth: WorkerBirth,
 }
 
 impl Supervisor {
     /// Puts one slot per worker name to work; the base knows what their records must say.
     pub(super) fn start_slots(&mut self, base: &BaseReady) {
-        self.slots_started = true;
         let reporter = self.out.0.clone();
         let inputs = self.inputs_sender.clone();
         let shared = Shared {
@@ -42,17 +52,8 @@ impl Supervisor {
             settings: self.settings.clone(),
         };
         self.upkeep_waiting = Some(shared.clone());
-        for name in self.settings.workers.clone() {
-            self.start_slot(name, &shared, base);
-        }
-    }
-
-    fn start_slot(&mut self, name: WorkerName, shared: &Shared, base: &BaseReady) {
-        let (orders, ordered) = watch::channel(*self.orders.borrow());
-        let shared = Shared { orders: ordered, ..shared.clone() };
-        self.slots.insert(name.clone(), SlotState { orders, shutdown: Shutdown::default() });
         let birth = WorkerBirth {
-            name: name.clone(),
+            name: WorkerName::new(""),
             queues: self.settings.queues.clone(),
             pid: std::process::id(),
             hostname: hostname(),
@@ -62,6 +63,22 @@ impl Supervisor {
             born: clock::wall(),
             worker_ttl: self.settings.worker_ttl,
         };
+        let kit = SlotKit { shared, birth };
+        for name in self.settings.workers.clone() {
+            self.start_slot(name, &kit);
+        }
+        self.slot_kit = Some(kit);
+    }
+
+    fn start_slot(&mut self, name: WorkerName, kit: &SlotKit) {
+        let (orders, ordered) = watch::channel(*self.orders.borrow());
+        let shared = Shared { orders: ordered, ..kit.shared.clone() };
+        let stand_in = self.stand_in(&name);
+        let pid = stand_in.as_ref().map_or(kit.birth.pid, StandIn::pid);
+        let birth =
+            WorkerBirth { name: name.clone(), pid, born: clock::wall(), ..kit.birth.clone() };
+        let shutdown = Shutdown::default();
+        self.slots.insert(name.clone(), SlotState { orders, shutdown, _stand_in: stand_in });
         self.tasks.spawn(async move {
             let ip_address = shared.client.local_address().await;
             let inputs = shared.inputs.clone();
@@ -69,6 +86,16 @@ impl Supervisor {
             // The loop waits for this; it is gone only when everything is.
             drop(inputs.send(Input::SlotEnded(name, end)).await);
         });
+    }
+
+    /// The process that stands for a worker, if this is a pool.
+    fn stand_in(&self, worker: &WorkerName) -> Option<StandIn> {
+        let command = self.settings.pool.as_ref()?;
+        let started = StandIn::start(command, worker, self.inputs_sender.clone());
+        // The worker works without one all the same.
+        started
+            .map_err(|error| self.warn(format!("worker {worker} has no pid of its own: {error}")))
+            .ok()
     }
 
     pub(super) fn slot_ended(&mut self, worker: &WorkerName, end: SlotEnd) {
@@ -84,23 +111,49 @@ impl Supervisor {
                 "not registered"
             }
         };
+        if self.replaces_slots()
+            && let Some(kit) = self.slot_kit.take()
+        {
+            let name = WorkerName::random();
+            self.report(&Event::WorkerReplaced { worker: worker.clone(), by: name.clone() });
+            self.start_slot(name, &kit);
+            self.slot_kit = Some(kit);
+        }
+    }
+
+    /// Whether this is a pool that goes on.
+    fn replaces_slots(&self) -> bool {
+        let goes_on = self.shutdown.phase() == Phase::Running && self.exit.is_none();
+        self.settings.pool.is_some() && !self.settings.burst && goes_on
     }
 
     /// Whether there were slots and all of them have ended.
     pub(super) fn slots_are_done(&self) -> bool {
-        self.slots_started && self.slots.is_empty()
+        self.slots_started() && self.slots.is_empty()
     }
 
-    /// A command asks one worker to stop.
-    pub(super) fn stop_slot(&mut self, worker: &WorkerName) {
+    pub(super) fn slots_started(&self) -> bool {
+        self.slot_kit.is_some()
+    }
+
+    /// One worker is asked to stop.
+    pub(super) fn stop_slot(&mut self, worker: &WorkerName, cause: StopCause) {
         let Some(slot) = self.slots.get_mut(worker) else { return };
         if let Some(phase) = slot.shutdown.request(Moment::now()) {
-            self.report(&Event::StopCommanded { worker: worker.clone(), phase });
+            self.report(&Event::WorkerStopping { worker: worker.clone(), phase, cause });
         }
-        if self.slots.values().all(|slot| Phase::Warm <= slot.shutdown.phase()) {
+        let all = self.slots.values().all(|slot| Phase::Warm <= slot.shutdown.phase());
+        if all && !self.replaces_slots() {
             // Nobody is left to work for: so that the scheduler stops too.
             self.shutdown.climb_to(Phase::Warm);
         }
+    }
+
+    /// The process that stands for a worker was killed, and with that the worker.
+    pub(super) fn stand_in_gone(&mut self, worker: &WorkerName) {
+        let Some(slot) = self.slots.get_mut(worker) else { return };
+        slot.shutdown.climb_to(Phase::Cold);
+        self.warn(format!("the process of worker {worker} was killed; so is its job"));
     }
 
     /// A signal asks for a stop of all: whoever was asked before by a command is asked again.

@@ -16,7 +16,7 @@ impl Supervisor {
         self.report(&Event::Stopping { phase, running });
         if phase == Phase::Abort {
             self.exit = Some(Exit::Aborted);
-        } else if !self.slots_started {
+        } else if !self.slots_started() {
             self.exit = Some(Exit::Done);
         }
     }

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::event::{Event, Reporter};
-use crate::input::Input;
+use crate::input::{Input, StopCause};
 
 /// Commands that may wait for one slot; what comes on top is dropped.
 pub const COMMANDS_MAX: usize = 64;
@@ -164,7 +164,7 @@ impl Task {
         let job_command = match command {
             Ok(Command::Shutdown) => {
                 // The loop outlives this task; if it is gone, the process is ending.
-                return drop(self.inputs.send(Input::StopSlot(worker)).await);
+                return drop(self.inputs.send(Input::StopSlot(worker, StopCause::Command)).await);
             }
             Ok(Command::KillHorse) => JobCommand::KillHorse,
             Ok(Command::StopJob(job)) => JobCommand::StopJob(job),

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod outcome;
 pub mod persist;
 mod running;
+pub mod stand_in;
 pub mod strategy;
 pub mod wakeups;
 pub mod webhooks;
