@@ -216,7 +216,7 @@ fn tls_trouble(error: &redis::RedisError) -> Option<String> {
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// An active worker has the name.
-    #[error("there exists an active worker named {0:?} already; stop it, or give another name")]
+    #[error("There exists an active worker named '{0}' already; stop it, or give another name")]
     NameTaken(String),
     /// Redis did not answer.
     #[error("the worker could not be registered: {0}")]

@@ -85,7 +85,7 @@ fn the_name_is_taken_or_workers_are_suspended() {
         &context,
         &["-u", &url, "--name", "w1"],
         1,
-        "there exists an active worker named \"w1\" already",
+        "There exists an active worker named 'w1' already",
     );
     worker.stop();
     context.eval("r.set('rq:suspended', 1)");
