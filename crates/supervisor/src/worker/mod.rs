@@ -318,7 +318,11 @@ impl Slot {
         self.ask("start a job", || self.shared.client.start(&request)).await
     }
 
-    fn start_request(&self) -> StartRequest {
+    fn start_request(&mut self) -> StartRequest {
+        // What came before the next job does not mean it.
+        while let Ok(command) = self.commands.try_recv() {
+            self.ignore(&command);
+        }
         StartRequest {
             worker: self.birth.name.clone(),
             queues: self.order.queues().to_vec(),
