@@ -140,6 +140,11 @@ pub enum Ending {
     Retry(ReturnedRetry),
     /// It was stopped on request: never retried, and nothing that waits for it is freed.
     Stopped,
+    /// RQ's own code ran it, in the horse, and has recorded its end.
+    Handled {
+        /// What it failed for if that has not come about.
+        otherwise: String,
+    },
 }
 
 /// A `Retry` that a job returned.
@@ -374,6 +379,7 @@ impl Ending {
             Self::Failed { .. } => "failed",
             Self::Retry(_) => "retry",
             Self::Stopped => "stopped",
+            Self::Handled { .. } => "handled",
         }
     }
 
@@ -381,7 +387,7 @@ impl Ending {
         match self {
             Self::Finished { value } => value.as_deref(),
             Self::Retry(retry) => Some(&retry.value),
-            Self::Failed { .. } | Self::Stopped => None,
+            Self::Failed { .. } | Self::Stopped | Self::Handled { .. } => None,
         }
     }
 
@@ -390,6 +396,7 @@ impl Ending {
         let text = match self {
             Self::Failed { exc_text } => Some(exc_text.as_str()),
             Self::Stopped => Some(STOPPED_TEXT),
+            Self::Handled { otherwise } => Some(otherwise.as_str()),
             Self::Retry(retry) => retry.exceeded_text.as_deref(),
             Self::Finished { .. } => None,
         };

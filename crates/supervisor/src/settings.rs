@@ -97,6 +97,8 @@ pub struct Hooks {
     pub queue_class: Option<String>,
     /// Class of what jobs reach Redis with.
     pub connection_class: Option<String>,
+    /// Class of workers, if it is not one of RQ's own: RQ's code then runs jobs, through it.
+    pub worker_class: Option<String>,
 }
 
 /// What RQ's loggers are told in the processes of jobs; what is not said is left as it is.
@@ -108,6 +110,8 @@ pub struct PythonLogging {
     pub log_format: Option<String>,
     /// Format of their time.
     pub date_format: Option<String>,
+    /// Whether calls of jobs are shown; their arguments may be secret.
+    pub describes_jobs: bool,
 }
 
 /// Which libraries the user wants in bases, and which not.

@@ -28,6 +28,11 @@ pub(crate) struct ClassArgs {
     #[arg(long, value_name = "PATH", env = "RQ_QUEUE_CLASS")]
     queue_class: Option<String>,
 
+    /// Class of workers: RQ's own, or a dotted path to a subclass, through which RQ's code then runs jobs
+    /// [default: rq.Worker]
+    #[arg(short = 'w', long, value_name = "PATH", env = "RQ_WORKER_CLASS")]
+    worker_class: Option<String>,
+
     /// Class of what jobs reach Redis with, a dotted path [default: redis.Redis]
     #[arg(long, value_name = "PATH", env = "RQ_CONNECTION_CLASS")]
     connection_class: Option<String>,
@@ -58,9 +63,35 @@ impl ClassArgs {
             job_class: or(&self.job_class, "JOB_CLASS"),
             queue_class: or(&self.queue_class, "QUEUE_CLASS"),
             connection_class: given(self.connection_class.as_ref()),
+            worker_class: match self.worker_class() {
+                WorkerClass::Users(path) => Some(path),
+                WorkerClass::Worker => None,
+            },
+        }
+    }
+
+    /// What kind of worker is asked for.
+    pub(crate) fn worker_class(&self) -> WorkerClass {
+        let Some(path) = given(self.worker_class.as_ref()) else { return WorkerClass::Worker };
+        let name = RQS_MODULES.iter().find_map(|module| path.strip_prefix(module));
+        match name {
+            Some("Worker") => WorkerClass::Worker,
+            _ => WorkerClass::Users(path),
         }
     }
 }
+
+/// A kind of worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum WorkerClass {
+    /// RQ's plain one.
+    Worker,
+    /// What stands at this dotted path.
+    Users(String),
+}
+
+/// Where RQ's classes of workers can be imported from.
+const RQS_MODULES: [&str; 3] = ["rq.worker.worker_classes.", "rq.worker.", "rq."];
 
 /// An empty value, as a variable may have, is none (as RQ).
 fn given(value: Option<&String>) -> Option<String> {

@@ -79,6 +79,7 @@ impl LogArgs {
             level: self.level().map(Level::number),
             log_format: self.log_format.clone(),
             date_format: self.date_format.clone(),
+            describes_jobs: !self.disable_job_desc_logging,
         }
     }
 }

@@ -24,3 +24,4 @@ mod scheduler;
 mod upkeep;
 mod webhooks;
 mod worker;
+mod worker_class;

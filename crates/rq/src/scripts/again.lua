@@ -71,7 +71,7 @@ local READ = {'status', 'origin', 'group_id', 'result_ttl', 'failure_ttl', 'retr
 local function plan_again(f)
   local plan
   if f.kind == 'finished' then plan = plan_repeat(f.had) end
-  if f.kind == 'failed' then plan = plan_retry(f.had) end
+  if f.kind == 'failed' or f.kind == 'handled' then plan = plan_retry(f.had) end
   if f.kind == 'retry' then plan = plan_returned_retry(f.had, f.retry) end
   return plan and fits(queue_key(f.prefix, f.queue), 'list') and plan or nil
 end

@@ -27,13 +27,31 @@ local function is_put_back(f)
   return not fits(wip, 'zset') or not call('ZSCORE', wip, f.job .. ':' .. f.execution)
 end
 
+-- A worker class of the user's has run the job by RQ's own code, which writes how a job ends; unless its
+-- horse died on the way: then the job is started still, by this execution. Returns what became of it.
+local function settled(f)
+  local wip, status = registry_key(f.prefix, 'wip', f.origin), f.had.status
+  local runs = fits(wip, 'zset') and call('ZSCORE', wip, f.job .. ':' .. f.execution)
+  if status == 'started' and runs then return nil end
+  if status == 'finished' or status == 'failed' then return {status} end
+  if status == 'queued' or status == 'scheduled' then
+    return {'retried', integer(f.had.retries_left, 0), 0}
+  end
+  return {'already'}
+end
+
 -- Writes what a worker's record says after an execution, whatever became of the job.
-local function note_end(f)
+local function note_idle(f)
   local worker = worker_key(f.prefix, f.worker)
   write_own('HSET', worker, 'freshq_finished', f.execution, 'state', 'idle', 'last_heartbeat', f.now)
   -- A record that had expired must not come back for ever; the next heartbeat completes it.
   call('EXPIRE', worker, f.worker_life)
   clear_execution(f)
+end
+
+local function note_end(f)
+  local worker = worker_key(f.prefix, f.worker)
+  note_idle(f)
   -- A counter that somebody made a word of is left alone.
   redis.pcall('HINCRBY', worker, f.kind == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
   if f.kind ~= 'stopped' then redis.pcall('HINCRBYFLOAT', worker, 'total_working_time', f.working_time) end
@@ -71,6 +89,13 @@ local function finish(f)
   if finished_before(f) then return {'already'} end
   local plan, broken = prepare(f)
   if broken then return broken end
+  if f.kind == 'handled' then
+    local settled = settled(f)
+    if settled then
+      note_idle(f)
+      return settled
+    end
+  end
   local put_back, there = is_put_back(f), redis.pcall('HEXISTS', job_key(f.prefix, f.job), 'data') == 1
   note_end(f)
   if put_back then return {'already'} end

@@ -13,6 +13,7 @@ mod connect;
 mod cost;
 mod dependents;
 mod finish;
+mod handled;
 mod limiter;
 mod maintenance;
 mod outage;

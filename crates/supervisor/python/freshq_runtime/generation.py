@@ -51,7 +51,7 @@ def _load(modules, user, settings):
     except BaseException as error:  # noqa: BLE001  also SystemExit: user code must not end us
         return None, None, _broken(error, user)
     try:
-        wanted = hooks.load(settings["hooks"])
+        wanted = hooks.load(settings["hooks"], settings["worker"])
         connection = config.load(settings, wanted.connection_class)
     except hooks.Unusable as problem:
         return None, None, {**_broken(problem.__cause__ or problem, user), "hook": str(problem)}

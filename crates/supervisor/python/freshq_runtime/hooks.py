@@ -6,6 +6,7 @@ classes; a class that overrides one of those is refused, because it would be hal
 """
 
 from redis import Redis
+from rq import Worker
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import DefaultSerializer, resolve_serializer
@@ -37,12 +38,18 @@ class Hooks:
     job_class = Job
     queue_class = Queue
     connection_class = Redis
+    worker_class = Worker
+    worker_options = None
+    perform = None  # what runs a job, if not the horse itself
     exception_handlers = ()
 
 
-def load(settings):
+def load(settings, worker_options):
     """Imports what the options name. RQ's order."""
     hooks = Hooks()
+    hooks.worker_options = worker_options
+    if settings["worker_class"]:
+        _use_worker_class(hooks, settings["worker_class"])
     hooks.job_class = _class("--job-class", settings["job_class"], Job)
     hooks.queue_class = _class("--queue-class", settings["queue_class"], Queue)
     hooks.connection_class = _class("--connection-class", settings["connection_class"], Redis)
@@ -55,6 +62,19 @@ def load(settings):
         serializer = _resolved("--serializer", settings["serializer"], resolve_serializer)
         hooks.serializer = None if serializer is DefaultSerializer else serializer
     return hooks
+
+
+def _use_worker_class(hooks, path):
+    from . import own_worker  # only now: what it imports is not needed otherwise
+
+    found = hooks.worker_class = _class("--worker-class", path, own_worker.BaseWorker)
+    if found is Worker:
+        return
+    problem = own_worker.unusable_because(found, overridden(found, own_worker.REPLACED))
+    if problem:
+        raise Unusable(f"--worker-class {path}: {problem}")
+    own_worker.install()
+    hooks.perform = own_worker.perform
 
 
 def _class(option, path, default):

@@ -90,6 +90,7 @@ class Tools:
     def __init__(self, user, wanted, connection, reuse_limits=None):
         self.user = user
         self.hooks = wanted
+        self.perform = wanted.perform or _perform
         # Not connected yet: a horse opens its own connection, and only if the job uses it.
         self.connection = connection
         self.reuse = reuse_limits
@@ -142,7 +143,7 @@ def _rehearse_fork():
 
 
 def _rehearse_once(tools):
-    _run(*tools.rehearsal, tools, tools.rehearsal_job)
+    _run(*tools.rehearsal, tools, tools.rehearsal_job, _perform)
     _forget_job()
 
 
@@ -158,7 +159,7 @@ def _rehearsal():
         "timeout": b"180",
     }
     job_id = b"rehearsal"
-    order = {"kind": "run", "id": len(job_id), "worker": "rehearsal", "execution": "rehearsal"}
+    order = {"kind": "run", "id": len(job_id), "worker": "rehearsal", "execution": "rehearsal", "queue": "rehearsal"}
     order["fields"] = [[name, len(value)] for name, value in fields.items()]
     return order, b"".join((job_id, *fields.values()))
 
@@ -199,7 +200,7 @@ def _attend(link, tools, job, keeper):
     order, body = link.receive()
     if order["kind"] == "run":
         # A context of its own: what a job sets there is gone with it.
-        answer, parts = contextvars.copy_context().run(_run, order, body, tools, job)
+        answer, parts = contextvars.copy_context().run(_run, order, body, tools, job, tools.perform)
         answer["stays"] = keeper is not None and _is_fit(answer, tools, keeper)
     else:
         from . import errand
@@ -234,7 +235,7 @@ def _flush():
             pass
 
 
-def _run(order, body, tools, job):
+def _run(order, body, tools, job, perform):
     os.environ["RQ_WORKER_ID"] = order["worker"]
     os.environ["RQ_JOB_ID"] = _job_id(order, body)
     os.environ["RQ_EXECUTION_ID"] = order["execution"]
@@ -244,21 +245,26 @@ def _run(order, body, tools, job):
     try:
         restore(job, order, body)
         before = tools.look_at(job)
-        _note_start(job, order)
-        value = job._result = _perform(job, tools)
-        if isinstance(value, Retry) and RETRY_IS_A_RESULT:
-            answer, parts = _ask_again(job, value)
-        else:
-            answer, parts = _succeed(job, value)
+        answer, parts = perform(order, tools, job)
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt are failures too
         tools.unfit = isinstance(error, MemoryError) or not isinstance(error, Exception)
         answer, parts = _fail(job, tools, order["worker"], sys.exc_info())
     answer["started_us"] = int(begun * 1_000_000)
     answer["ended_us"] = int(job.ended_at.timestamp() * 1_000_000)
     answer["learned"] = _learned(tools, loaded)
-    if before is not None and tools.look_at(job) != before:
+    if before is not None and answer["kind"] != "handled" and tools.look_at(job) != before:
         answer["changed"] = _changed(job, tools, before)
     return answer, parts
+
+
+def _perform(order, tools, job):
+    _note_start(job, order)
+    timeout = job.timeout or tools.hooks.queue_class.DEFAULT_TIMEOUT
+    with DeathPenalty(timeout, JobTimeoutException, job_id=job.id):
+        value = job._result = job.perform()
+    if isinstance(value, Retry) and RETRY_IS_A_RESULT:
+        return _ask_again(job, value)
+    return _succeed(job, value)
 
 
 def restore(job, order, body):
@@ -298,12 +304,6 @@ def _date(fields, name):
         fields[name.encode()] = b""
         return date.replace(tzinfo=timezone.utc)
     return None
-
-
-def _perform(job, tools):
-    timeout = job.timeout or tools.hooks.queue_class.DEFAULT_TIMEOUT
-    with DeathPenalty(timeout, JobTimeoutException, job_id=job.id):
-        return job.perform()
 
 
 def _succeed(job, value):

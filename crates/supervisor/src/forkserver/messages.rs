@@ -33,6 +33,27 @@ pub struct BaseSettings {
     pub config: Option<String>,
     /// Until when a horse runs one job after the other; none: one job each.
     pub reuse: Option<ReuseLimits>,
+    /// What a worker class of the user's own is made with.
+    pub worker: WorkerOptions,
+}
+
+/// What RQ's command line gives to a worker.
+#[derive(Debug, Serialize)]
+pub struct WorkerOptions {
+    /// Names of its queues, in order.
+    pub queues: Vec<String>,
+    /// How long results of jobs are kept that do not say, in seconds.
+    pub result_ttl: i64,
+    /// Time to live of its record, in seconds.
+    pub worker_ttl: u64,
+    /// Between two clean-ups, in seconds.
+    pub maintenance_interval: u64,
+    /// Between two heartbeats of a running job, in seconds.
+    pub job_monitoring_interval: u64,
+    /// Whether a failure leaves no more than a status.
+    pub disable_default_exception_handler: bool,
+    /// Whether calls of jobs are logged.
+    pub log_job_description: bool,
 }
 
 /// From a base.
@@ -193,6 +214,8 @@ pub enum ToHorse<'a> {
     Run {
         /// Id of this attempt.
         execution: &'a str,
+        /// Queue it was taken from.
+        queue: &'a str,
         /// The job.
         #[serde(flatten)]
         job: JobFields<'a>,
@@ -301,7 +324,7 @@ pub struct RetryAsked {
     pub exceeded: Option<String>,
 }
 
-/// The two ways a job can answer.
+/// The ways a job can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerKind {
@@ -309,6 +332,8 @@ pub enum AnswerKind {
     Finished,
     /// It raised.
     Failed,
+    /// RQ's own code ran it and has recorded its end.
+    Handled,
 }
 
 /// What a job imported beyond its generation.

@@ -23,7 +23,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rq::{Client, RegisterError, WorkerName};
+use rq::{Client, FailureLeaves, RegisterError, WorkerName};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -33,7 +33,7 @@ use self::reloading::Loading;
 use self::slots::{SlotKit, SlotState};
 use crate::clock::{self, Moment};
 use crate::event::{Event, Reporter};
-use crate::forkserver::messages::BaseSettings;
+use crate::forkserver::messages::{BaseSettings, WorkerOptions};
 use crate::forkserver::readiness::{self, Registered};
 use crate::forkserver::{BaseCommand, BaseId, Chain, bootstrap, reaper};
 use crate::input::Input;
@@ -338,6 +338,7 @@ impl Supervisor {
                 Isolation::Fork => None,
                 Isolation::Reuse(limits) => Some(limits),
             },
+            worker: self.worker_options(),
         };
         self.base_outdated = false;
         self.jobs_import_libraries = false;
@@ -347,6 +348,19 @@ impl Supervisor {
                 let python = self.settings.interpreter.executable.display();
                 self.exit = Some(Exit::PythonUnusable(format!("{python} cannot be run: {error}")));
             }
+        }
+    }
+
+    fn worker_options(&self) -> WorkerOptions {
+        let settings = &self.settings;
+        WorkerOptions {
+            queues: settings.queues.iter().map(ToString::to_string).collect(),
+            result_ttl: settings.result_ttl,
+            worker_ttl: settings.worker_ttl.as_secs(),
+            maintenance_interval: settings.maintenance_interval.as_secs(),
+            job_monitoring_interval: settings.monitoring_interval.as_secs(),
+            disable_default_exception_handler: settings.failure_leaves == FailureLeaves::Status,
+            log_job_description: settings.logging.describes_jobs,
         }
     }
 

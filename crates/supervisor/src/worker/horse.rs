@@ -39,7 +39,8 @@ impl Horse {
     /// Tells it to run a job.
     pub async fn run(&mut self, job: &Started, worker: &WorkerName) -> Result<(), LinkError> {
         let (fields, body) = job_fields(&job.job, &job.hash, worker);
-        let order = ToHorse::Run { execution: job.execution.as_str(), job: fields };
+        let (execution, queue) = (job.execution.as_str(), job.queue.as_str());
+        let order = ToHorse::Run { execution, queue, job: fields };
         self.link.send(&order, &body, &[]).await
     }
 

@@ -392,8 +392,11 @@ impl Slot {
         began: Moment,
     ) -> Option<Box<Started>> {
         self.jobs_run += 1;
-        let Record { ending, meta, changed, started_at, ended_at, failure } =
-            outcome.into_record(clock::wall());
+        let mut record = outcome.into_record(clock::wall());
+        if self.shared.settings.hooks.worker_class.is_some() {
+            record = record.by_rqs_code();
+        }
+        let Record { ending, meta, changed, started_at, ended_at, failure } = record;
         let finish = Finish {
             job,
             started_at,

@@ -64,6 +64,19 @@ impl Outcome {
     }
 }
 
+impl Record {
+    /// The same, of a job that RQ's own code ran: it has recorded the end of its own accord, unless it
+    /// could not.
+    #[must_use]
+    pub fn by_rqs_code(self) -> Self {
+        let ending = match self.ending {
+            Ending::Failed { exc_text } => Ending::Handled { otherwise: exc_text },
+            other => other,
+        };
+        Self { ending, ..self }
+    }
+}
+
 /// What people are told about an end that is recorded.
 pub fn job_end(how: Finished, ending: &Ending, failure: Option<Failure>) -> JobEnd {
     let raised = !matches!(ending, Ending::Retry(_));
@@ -107,6 +120,11 @@ fn answered(answer: Answer) -> Record {
                 raised_in: head.func,
             };
             (Ending::Failed { exc_text: head.exc }, Some(failure))
+        }
+        (AnswerKind::Handled, _) => {
+            let failure = Failure { summary: head.summary, ..Failure::default() };
+            let failed = !failure.summary.is_empty();
+            (Ending::Handled { otherwise: head.exc }, failed.then_some(failure))
         }
     };
     Record {
