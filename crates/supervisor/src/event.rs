@@ -157,6 +157,13 @@ pub enum Event {
         /// What asks.
         cause: StopCause,
     },
+    /// One worker has ended by itself or as asked; its death is not recorded yet.
+    WorkerEnded {
+        /// Its name.
+        worker: WorkerName,
+        /// Why.
+        end: WorkerEnd,
+    },
     /// A worker of a pool has ended; another takes its place.
     WorkerReplaced {
         /// Name of the one that ended.
@@ -173,6 +180,21 @@ pub enum Event {
         /// Why it ended.
         why: &'static str,
     },
+}
+
+/// Why a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerEnd {
+    /// A stop was asked for.
+    Stopped,
+    /// The queues are empty, and this is a burst.
+    Drained,
+    /// Workers are suspended, and this is a burst.
+    Suspended,
+    /// It had no job for as long as it was to wait.
+    MaxIdleTime(Duration),
+    /// It has run as many jobs as it was to.
+    MaxJobs(u64),
 }
 
 /// A generation that serves, and what it took to get there.

@@ -1,13 +1,13 @@
 //! Everything that can wake the loop.
 
-use rq::WorkerName;
+use rq::{RegisterError, WorkerName};
 use tokio::sync::oneshot;
 
+use crate::event::WorkerEnd;
 use crate::forkserver::BaseId;
 use crate::forkserver::link::LinkError;
 use crate::forkserver::messages::{FromBase, FromGeneration, Learned};
 use crate::reload::machine::GenerationId;
-use crate::worker::SlotEnd;
 use crate::worker::horse::Horse;
 
 /// Something happened that the loop has to know.
@@ -43,7 +43,7 @@ pub enum Input {
     /// Maintenance or the scheduler is done.
     UpkeepEnded,
     /// A slot is done.
-    SlotEnded(WorkerName, SlotEnd),
+    SlotEnded(WorkerName, Result<WorkerEnd, RegisterError>),
     /// This one worker is asked to stop.
     StopSlot(WorkerName, StopCause),
     /// The process that stands for this worker has ended before the worker.

@@ -82,10 +82,10 @@ impl Columns {
                 let text = format!("generation {generation} ended{how}; {then}");
                 wrong(Level::Error, "died", text)
             }
+            // Of all workers together, the last line says why.
             Event::BaseReady { libraries: 0, .. }
-            | Event::Stopping { phase: Phase::Running, .. } => {
-                return None;
-            }
+            | Event::Stopping { phase: Phase::Running, .. }
+            | Event::WorkerEnded { .. } => return None,
             Event::BaseReady { libraries, took } => {
                 let text = format!("{libraries} library modules imported in {}", millis(*took));
                 info(Colour::Dim, "base", text)

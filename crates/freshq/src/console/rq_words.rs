@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rq::{Finished, JobId, QueueName, WorkerName};
-use supervisor::event::{Event, Failure, JobEnd};
+use supervisor::event::{Event, Failure, JobEnd, WorkerEnd};
 use supervisor::input::StopCause;
 use supervisor::shutdown::Phase;
 
@@ -74,6 +74,7 @@ pub(super) fn lines(event: &Event, describes_jobs: bool) -> Option<Vec<(Level, S
             }
             StopCause::Signal => format!("Worker {worker}: warm shut down requested"),
         }),
+        Event::WorkerEnded { worker, end } => info(format!("Worker {worker}: {}", ended(*end))),
         Event::Stopping { phase: Phase::Warm, .. } => {
             info(format!("[PID {}]: warm shut down requested", std::process::id()))
         }
@@ -103,6 +104,16 @@ pub(super) fn job_ok(queue: &QueueName, id: &JobId) -> String {
 
 pub(super) fn scheduler_locked(queue: &QueueName) -> String {
     format!("Acquired scheduler lock for {queue}")
+}
+
+fn ended(end: WorkerEnd) -> String {
+    match end {
+        WorkerEnd::Stopped => "stopping on request".to_owned(),
+        WorkerEnd::Drained => "done, quitting".to_owned(),
+        WorkerEnd::Suspended => "suspended in burst mode, exiting".to_owned(),
+        WorkerEnd::MaxIdleTime(most) => format!("idle for {} seconds, quitting", most.as_secs()),
+        WorkerEnd::MaxJobs(run) => format!("finished executing {run} jobs, quitting"),
+    }
 }
 
 /// What became of a job whose worker is dead.

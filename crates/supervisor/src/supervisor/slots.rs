@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use rq::{WorkerBirth, WorkerName};
+use rq::{RegisterError, WorkerBirth, WorkerName};
 use tokio::sync::watch;
 
 use super::{Exit, Supervisor};
 use crate::clock::{self, Moment};
-use crate::event::Event;
+use crate::event::{Event, WorkerEnd};
 use crate::forkserver::messages::BaseReady;
 use crate::input::{Input, StopCause};
 use crate::shutdown::{Phase, Shutdown};
@@ -15,7 +15,7 @@ use crate::worker::commands::Commands;
 use crate::worker::persist::Outage;
 use crate::worker::stand_in::StandIn;
 use crate::worker::wakeups::Wakeups;
-use crate::worker::{Orders, Shared, Slot, SlotEnd};
+use crate::worker::{Orders, Shared, Slot};
 
 /// A slot that has not ended, as the loop sees it.
 #[derive(Debug)]
@@ -98,15 +98,19 @@ impl Supervisor {
             .ok()
     }
 
-    pub(super) fn slot_ended(&mut self, worker: &WorkerName, end: SlotEnd) {
+    pub(super) fn slot_ended(
+        &mut self,
+        worker: &WorkerName,
+        end: Result<WorkerEnd, RegisterError>,
+    ) {
         self.slots.remove(worker);
         self.tally.why = match end {
-            SlotEnd::Stopped => "as asked",
-            SlotEnd::Drained => "the queues are empty",
-            SlotEnd::Suspended => "the queues are suspended",
-            SlotEnd::MaxIdleTime => "there was no job for too long",
-            SlotEnd::MaxJobs => "the most jobs allowed were run",
-            SlotEnd::NotRegistered(error) => {
+            Ok(WorkerEnd::Stopped) => "as asked",
+            Ok(WorkerEnd::Drained) => "the queues are empty",
+            Ok(WorkerEnd::Suspended) => "the queues are suspended",
+            Ok(WorkerEnd::MaxIdleTime(_)) => "there was no job for too long",
+            Ok(WorkerEnd::MaxJobs(_)) => "the most jobs allowed were run",
+            Err(error) => {
                 self.exit = Some(Exit::NotRegistered(error));
                 "not registered"
             }

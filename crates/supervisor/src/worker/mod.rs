@@ -38,7 +38,7 @@ use self::strategy::QueueOrder;
 use self::wakeups::Wakeups;
 use self::webhooks::{Due, Webhooks};
 use crate::clock::{self, Moment};
-use crate::event::{Event, JobEnd, Reporter};
+use crate::event::{Event, JobEnd, Reporter, WorkerEnd};
 use crate::input::{Grant, Input};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
@@ -126,23 +126,6 @@ impl Shared {
     }
 }
 
-/// How a slot ended.
-#[derive(Debug)]
-pub enum SlotEnd {
-    /// A stop was asked for.
-    Stopped,
-    /// The queues are empty, and this is a burst.
-    Drained,
-    /// Workers are suspended, and this is a burst.
-    Suspended,
-    /// It had no job for as long as it was to wait.
-    MaxIdleTime,
-    /// It has run as many jobs as it was to.
-    MaxJobs,
-    /// It could not be registered.
-    NotRegistered(RegisterError),
-}
-
 /// One slot.
 #[expect(missing_debug_implementations, reason = "it holds what all share")]
 pub struct Slot {
@@ -160,7 +143,7 @@ pub struct Slot {
 
 enum Take {
     Job(Box<Started>),
-    End(SlotEnd),
+    End(WorkerEnd),
 }
 
 impl Slot {
@@ -183,8 +166,9 @@ impl Slot {
         }
     }
 
-    /// Registers, works until told otherwise, and registers the worker's death.
-    pub async fn run(mut self) -> SlotEnd {
+    /// Registers, works until told otherwise, and registers the worker's death. It fails only if
+    /// it cannot be registered.
+    pub async fn run(mut self) -> Result<WorkerEnd, RegisterError> {
         // An outage is waited for: a worker of a pool may be born in one.
         let register = || async {
             match self.shared.client.register(&self.birth, clock::wall()).await {
@@ -194,8 +178,8 @@ impl Slot {
         };
         match self.ask("register a worker", register).await {
             Some(Ok(())) => {}
-            Some(Err(error)) => return SlotEnd::NotRegistered(error),
-            None => return SlotEnd::Stopped,
+            Some(Err(error)) => return Err(error),
+            None => return Ok(WorkerEnd::Stopped),
         }
         self.commands = self.shared.commands.listen(self.birth.name.clone()).await;
         self.tell(Input::SlotReady).await;
@@ -210,6 +194,7 @@ impl Slot {
             };
             next = self.execute(&job).await;
         };
+        self.report(&Event::WorkerEnded { worker: self.birth.name.clone(), end });
         self.webhooks.settle(&self.shared).await;
         // Best effort: an unreachable Redis forgets the record when its time to live is over.
         if let Err(error) = self.shared.client.death(&self.birth, clock::wall()).await {
@@ -217,7 +202,7 @@ impl Slot {
                 "the end of a worker could not be recorded: {error}"
             )));
         }
-        end
+        Ok(end)
     }
 
     /// Waits for a job.
@@ -226,10 +211,10 @@ impl Slot {
         loop {
             let orders = *self.shared.orders.borrow_and_update();
             if Phase::Running < orders.phase {
-                return Take::End(SlotEnd::Stopped);
+                return Take::End(WorkerEnd::Stopped);
             }
             if self.has_run_enough() {
-                return Take::End(SlotEnd::MaxJobs);
+                return Take::End(WorkerEnd::MaxJobs(self.jobs_run));
             }
             if !orders.open {
                 self.rest(None, None).await;
@@ -248,19 +233,21 @@ impl Slot {
                 Some(StartReply::Job(job)) => return Take::Job(job),
                 Some(StartReply::Suspended) => {
                     if self.shared.settings.burst {
-                        return Take::End(SlotEnd::Suspended);
+                        return Take::End(WorkerEnd::Suspended);
                     }
                     self.suspended().await;
                     idle_since = Moment::now();
                 }
                 Some(StartReply::Empty) if self.shared.settings.burst => {
-                    return Take::End(SlotEnd::Drained);
+                    return Take::End(WorkerEnd::Drained);
                 }
                 Some(StartReply::Empty) => {
-                    let idle_until =
-                        self.shared.settings.max_idle_time.map(|most| idle_since + most);
-                    if idle_until.is_some_and(|until| until <= Moment::now()) {
-                        return Take::End(SlotEnd::MaxIdleTime);
+                    let max_idle_time = self.shared.settings.max_idle_time;
+                    let idle_until = max_idle_time.map(|most| idle_since + most);
+                    if let Some(most) = max_idle_time
+                        && idle_since + most <= Moment::now()
+                    {
+                        return Take::End(WorkerEnd::MaxIdleTime(most));
                     }
                     if let Some(wakeups) = &self.shared.wakeups {
                         wakeups.arm();
