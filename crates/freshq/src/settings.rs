@@ -12,7 +12,9 @@ use supervisor::settings::{Companion, Preload, ReloadSettings};
 use supervisor::worker::stand_in::StandInCommand;
 use supervisor::worker::strategy::Strategy;
 
-use crate::args::{self, Kind, Origin, Origins, PythonArgs, ReloadArgs, Run, SharedArgs};
+use crate::args::{
+    self, Kind, Origin, Origins, PythonArgs, ReloadArgs, Run, SharedArgs, WorkerClass,
+};
 use crate::env_vars;
 use crate::error::Error;
 use crate::told::Told;
@@ -127,6 +129,16 @@ fn is_library(path: &Path, here: &Path) -> bool {
     })
 }
 
+/// How the order of queues changes: as the option says, or as RQ's class of workers does.
+pub(crate) fn strategy(run: &Run<'_>) -> Result<Strategy, Error> {
+    let said = run.life.dequeue_strategy.parse()?;
+    Ok(match run.shared.python.classes.worker_class() {
+        WorkerClass::RoundRobin => Strategy::RoundRobin,
+        WorkerClass::Random => Strategy::Random,
+        _ => said,
+    })
+}
+
 /// What has been found out before the engine can be told anything.
 pub(crate) struct Found {
     pub(crate) strategy: Strategy,
@@ -192,7 +204,7 @@ pub(crate) fn resolve(run: &Run<'_>, found: Found) -> Result<Settings, Error> {
         imports: args.python.import.clone(),
         hooks: args.python.classes.hooks(&found.told.settings),
         logging: args.log.python(),
-        isolation: args.isolation.isolation()?,
+        isolation: args.isolation.isolation(&args.python.classes.worker_class())?,
         reload: found.reload.then(|| ReloadSettings {
             on_broken,
             include: args.reload.watch_include.clone(),

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::job::JobHash;
+use crate::job::{Job, JobHash, JobRefusal};
 use crate::names::{ExecutionId, JobId, QueueName, WorkerName};
 use crate::reply::{bytes, hash, integer, list, unexpected};
 use crate::scripts::script;
@@ -34,6 +34,8 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| script!("release"));
 const CHANGED_BY_START: [&str; 4] = ["status", "started_at", "worker_name", "last_heartbeat"];
 /// RQ's text for a job that was stopped, to the letter: people and their tools match on it.
 pub const STOPPED_TEXT: &str = "Job stopped by user, work-horse terminated.";
+/// Most that the fields of a job may take: they are in memory several times on their way to it.
+pub const JOB_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Redis refuses times to live that overflow its clock; this is some three thousand years.
 const TTL_MAX: i64 = 100_000_000_000;
 
@@ -80,6 +82,8 @@ pub struct Started {
     pub started_at: Timestamp,
     /// Its fields, as they were before.
     pub hash: JobHash,
+    /// The field that brings them over [`JOB_BYTES_MAX`], if one does; its value is left out.
+    pub too_large: Option<String>,
     /// What was left of the time to live of its record.
     pub ttl_left: Option<Duration>,
     /// How long an idle worker's key is kept, for a release.
@@ -87,6 +91,14 @@ pub struct Started {
 }
 
 impl Started {
+    /// What a worker must know of it.
+    pub fn parse(&self) -> Result<Job, JobRefusal> {
+        match &self.too_large {
+            Some(field) => Err(JobRefusal::TooLarge { field: field.clone(), limit: JOB_BYTES_MAX }),
+            None => Job::parse(&self.job, &self.queue, &self.hash),
+        }
+    }
+
     /// How long the result is to be kept if the job says, in seconds; -1 is for ever.
     pub fn result_ttl(&self) -> Option<i64> {
         self.hash.text("result_ttl")?.parse().ok()
@@ -330,6 +342,7 @@ impl Client {
             "now_float": request.now.float(),
             "now_seconds": request.now.seconds(),
             "interval": request.monitoring_interval.as_secs(),
+            "job_bytes_max": JOB_BYTES_MAX,
             "worker_life": (request.worker_ttl + WORKER_KEY_MARGIN).as_secs(),
         })
         .to_string()
@@ -432,6 +445,7 @@ fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error
             let job = JobId::new(bytes(items.next())?);
             let ttl = integer(items.next().as_ref())?;
             let hash = hash(items.next())?;
+            let too_large = String::from_utf8_lossy(&bytes(items.next())?).into_owned();
             Ok(StartReply::Job(Box::new(Started {
                 job,
                 worker: request.worker.clone(),
@@ -439,6 +453,7 @@ fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error
                 execution: request.execution.clone(),
                 started_at: request.now,
                 hash,
+                too_large: Some(too_large).filter(|field| !field.is_empty()),
                 ttl_left: u64::try_from(ttl).ok().map(Duration::from_millis),
                 worker_life: request.worker_ttl + WORKER_KEY_MARGIN,
             })))

@@ -118,19 +118,39 @@ pub struct Job {
     pub stopped_callback: Option<Duration>,
 }
 
-/// Why a job cannot be run: a field of its hash makes no sense.
+/// Why a job cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobRefusal {
-    /// The field.
-    pub field: &'static str,
-    /// What it holds, shortened.
-    pub value: String,
+pub enum JobRefusal {
+    /// A field of its hash makes no sense.
+    Malformed {
+        /// The field.
+        field: &'static str,
+        /// What it holds, shortened.
+        value: String,
+    },
+    /// Its hash is larger than what is read of one.
+    TooLarge {
+        /// The field that is too much.
+        field: String,
+        /// Bytes that may be.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for JobRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { field, value } = self;
-        write!(f, "the job's record makes no sense: {field} is {value:?}; the job was not run")
+        match self {
+            Self::Malformed { field, value } => {
+                write!(
+                    f,
+                    "the job's record makes no sense: {field} is {value:?}; the job was not run"
+                )
+            }
+            Self::TooLarge { field, limit } => write!(
+                f,
+                "the job's record is too large: its field {field} brings it over {limit} bytes; the job was not run"
+            ),
+        }
     }
 }
 
@@ -180,7 +200,7 @@ fn callback(
 }
 
 fn malformed(field: &'static str, value: &str) -> JobRefusal {
-    JobRefusal { field, value: value.chars().take(40).collect() }
+    JobRefusal::Malformed { field, value: value.chars().take(40).collect() }
 }
 
 #[cfg(test)]
@@ -214,7 +234,7 @@ mod tests {
             [("status", "odd"), ("timeout", "soon"), ("timeout", "-7"), ("result_ttl", "1.5x")]
         {
             let refusal = parse(&[(field, value)]).unwrap_err();
-            assert_eq!(refusal.field, field);
+            assert!(matches!(&refusal, JobRefusal::Malformed { field: f, .. } if *f == field));
             assert!(refusal.to_string().contains(value), "{refusal}");
         }
     }

@@ -67,8 +67,8 @@ pub use client::{Client, Connect, Peek, Server};
 pub use commands::{Command, CommandError, Received, Subscription};
 pub use error::{ConnectError, Error, RegisterError};
 pub use execution::{
-    Ending, FailureLeaves, Finish, FinishReply, Finished, Released, ReturnedRetry, STOPPED_TEXT,
-    StartReply, StartRequest, Started,
+    Ending, FailureLeaves, Finish, FinishReply, Finished, JOB_BYTES_MAX, Released, ReturnedRetry,
+    STOPPED_TEXT, StartReply, StartRequest, Started,
 };
 pub use job::{CALLBACK_TIMEOUT, DEFAULT_TIMEOUT, Job, JobHash, JobRefusal, JobTimeout};
 pub use keys::Keys;

@@ -65,7 +65,7 @@ impl ClassArgs {
             connection_class: given(self.connection_class.as_ref()),
             worker_class: match self.worker_class() {
                 WorkerClass::Users(path) => Some(path),
-                WorkerClass::Worker => None,
+                _ => None,
             },
         }
     }
@@ -76,6 +76,11 @@ impl ClassArgs {
         let name = RQS_MODULES.iter().find_map(|module| path.strip_prefix(module));
         match name {
             Some("Worker") => WorkerClass::Worker,
+            Some("SimpleWorker") => WorkerClass::Simple,
+            Some("RoundRobinWorker") => WorkerClass::RoundRobin,
+            Some("RandomWorker") => WorkerClass::Random,
+            Some("SpawnWorker") => WorkerClass::Spawn,
+            Some("HerokuWorker") => WorkerClass::Heroku,
             _ => WorkerClass::Users(path),
         }
     }
@@ -86,6 +91,16 @@ impl ClassArgs {
 pub(crate) enum WorkerClass {
     /// RQ's plain one.
     Worker,
+    /// Runs its jobs in one process.
+    Simple,
+    /// Takes from each queue in turn.
+    RoundRobin,
+    /// Takes from any queue.
+    Random,
+    /// Starts an interpreter for each job.
+    Spawn,
+    /// Warns a job before it kills it.
+    Heroku,
     /// What stands at this dotted path.
     Users(String),
 }

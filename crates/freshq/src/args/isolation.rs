@@ -3,6 +3,7 @@
 use clap::{Args as ClapArgs, ValueEnum};
 use supervisor::settings::{self, ReuseLimits};
 
+use super::classes::WorkerClass;
 use crate::env_vars;
 use crate::error::Error;
 
@@ -35,8 +36,9 @@ pub(crate) enum Isolation {
 }
 
 impl IsolationArgs {
-    /// What was asked for; the limits mean nothing where each job has a process of its own.
-    pub(crate) fn isolation(&self) -> Result<settings::Isolation, Error> {
+    /// What was asked for, by an option or by RQ's class of workers; the limits mean nothing where each
+    /// job has a process of its own.
+    pub(crate) fn isolation(&self, class: &WorkerClass) -> Result<settings::Isolation, Error> {
         let max_jobs = match self.max_jobs_per_horse {
             Some(most) => Some(most),
             None => env_vars::limit(env_vars::MAX_JOBS_BEFORE_RESTART)?,
@@ -46,9 +48,29 @@ impl IsolationArgs {
             None => env_vars::limit(env_vars::WORKER_MAX_MEMORY_MB)?,
         };
         let max_memory = max_memory.map(|mb| mb.saturating_mul(BYTES_PER_MB));
-        Ok(match self.isolation.unwrap_or(Isolation::Fork) {
+        let asked = match (self.isolation, class) {
+            (_, WorkerClass::Heroku) => {
+                return Err(unsupported(
+                    "HerokuWorker",
+                    "rq.Worker, which lets a running job finish",
+                ));
+            }
+            (None, WorkerClass::Spawn) => {
+                return Err(unsupported(
+                    "SpawnWorker",
+                    "rq.Worker, which forks without user threads",
+                ));
+            }
+            (None, WorkerClass::Simple) => Isolation::Reuse,
+            (asked, _) => asked.unwrap_or(Isolation::Fork),
+        };
+        Ok(match asked {
             Isolation::Fork => settings::Isolation::Fork,
             Isolation::Reuse => settings::Isolation::Reuse(ReuseLimits { max_jobs, max_memory }),
         })
     }
+}
+
+fn unsupported(class: &str, instead: &str) -> Error {
+    Error::Hook(format!("--worker-class rq.{class}: freshq has no such worker; use {instead}"))
 }

@@ -17,7 +17,7 @@ use std::ffi::OsString;
 
 use clap::{Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-pub(crate) use self::classes::ClassArgs;
+pub(crate) use self::classes::{ClassArgs, WorkerClass};
 pub(crate) use self::isolation::IsolationArgs;
 pub(crate) use self::logging::LogArgs;
 pub(crate) use self::origin::{Origin, Origins};

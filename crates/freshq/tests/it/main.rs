@@ -1,6 +1,7 @@
 //! End to end: the real `freshq` command, a real Redis, a real Python with the real rq.
 
 mod bad_input;
+mod bad_jobs;
 mod beside;
 mod commands;
 mod config_module;

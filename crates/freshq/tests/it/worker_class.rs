@@ -203,6 +203,39 @@ fn a_class_that_is_not_honoured_is_refused_by_the_names_of_its_methods() {
     }
 }
 
+/// A job sees what the one before it left only where they share a process.
+#[test]
+fn rqs_simple_worker_is_a_process_for_many_jobs() {
+    let context = Context::new();
+    context.write("app/tasks.py", "import os\ndef pid():\n    return os.getpid()\n");
+    for (class, shared) in [("rq.SimpleWorker", true), ("rq.worker.RandomWorker", false)] {
+        let worker = context.worker(&["-w", class, "--import", "app.tasks"]);
+        let pids = "run('app.tasks.pid') == run('app.tasks.pid')";
+        assert_eq!(context.eval(pids), json!(shared), "{class}");
+        worker.stop();
+    }
+}
+
+#[test]
+fn rqs_round_robin_worker_takes_from_each_queue_in_turn() {
+    let look = "[note.decode() for note in r.lrange('notes', 0, -1)]";
+    let jobs = "[enqueue('app.tasks.note', q, queue_name=q) for q in ('a', 'a', 'b', 'b')]";
+    let tasks = "from rq import get_current_job\n\
+                 def note(text):\n    get_current_job().connection.rpush('notes', text)\n";
+    let seen = same(tasks, &["-w", "rq.worker.RoundRobinWorker", "a", "b"], &[jobs], look);
+    assert_eq!(seen, json!(["a", "b", "a", "b"]));
+}
+
+#[test]
+fn a_kind_of_worker_that_there_is_not_is_said() {
+    let context = Context::new();
+    for class in ["rq.worker.HerokuWorker", "rq.worker.SpawnWorker"] {
+        let (status, output) = context.unready_worker(&["-w", class]).end();
+        assert_eq!(status.code(), Some(1), "{output}");
+        assert!(output.contains("freshq has no such worker; use rq.Worker"), "{output}");
+    }
+}
+
 #[test]
 fn rqs_plain_worker_is_freshqs_own() {
     let context = Context::new();

@@ -25,16 +25,24 @@ local function register_execution(s, id, life)
   call('EXPIRE', running, life)
 end
 
--- The fields of a job, flat as Redis gives them and by name; a key of another type has none.
-local function read_job(P, id)
+-- The fields of a job, flat as Redis gives them and by name; a key of another type has none. A value that
+-- brings them over `bytes_max` is left out, and its name is the third answer.
+local function read_job(P, id, bytes_max)
   local flat, by_name = redis.pcall('HGETALL', job_key(P, id)), {}
-  if is_error(flat) then return {}, by_name end
-  for i = 1, #flat, 2 do by_name[flat[i]] = flat[i + 1] end
-  return flat, by_name
+  if is_error(flat) then return {}, by_name, '' end
+  local bytes, too_large = 0, ''
+  for i = 1, #flat, 2 do
+    if bytes_max < bytes + #flat[i + 1] then
+      flat[i + 1], too_large = '', flat[i]
+    end
+    bytes = bytes + #flat[i + 1]
+    by_name[flat[i]] = flat[i + 1]
+  end
+  return flat, by_name, too_large
 end
 
 -- Takes the job at the head of a queue; nil if its registry is somebody's mistake.
-local function take(s, queue, id, flat, had)
+local function take(s, queue, id, flat, had, too_large)
   local P = s.prefix
   local job, worker = job_key(P, id), worker_key(P, s.worker)
   local origin = (had.origin or '') ~= '' and had.origin or queue
@@ -53,7 +61,7 @@ local function take(s, queue, id, flat, had)
   call('EXPIRE', worker, life)
   register_execution(s, id, life)
   call('LPOP', queue_key(P, queue))
-  return {'job', queue, id, ttl, flat}
+  return {'job', queue, id, ttl, flat, too_large}
 end
 
 -- A started job's fields as they were before the start.
@@ -78,14 +86,14 @@ local function taken_before(s)
   local noted = fields(worker, {'freshq_execution', 'freshq_job', 'freshq_queue', 'freshq_undo'})
   local id, queue, undo = noted.freshq_job, noted.freshq_queue, noted.freshq_undo
   if noted.freshq_execution ~= s.execution or not (id and queue and undo) then return nil end
-  local flat = read_job(P, id)
+  local flat, _, too_large = read_job(P, id, s.job_bytes_max)
   if #flat == 0 then
     -- It was deleted since: nobody will ever end this execution.
     clear_execution({prefix = P, worker = s.worker, job = id, execution = s.execution, origin = queue})
     return nil
   end
   undo = cjson.decode(undo)
-  return {'job', queue, id, undo.ttl, fields_before(flat, undo.before)}
+  return {'job', queue, id, undo.ttl, fields_before(flat, undo.before), too_large}
 end
 
 -- The id at the head of a queue, or nil. A key of another type is somebody's mistake; the other queues
@@ -102,9 +110,9 @@ local function find(s)
     local list = queue_key(P, queue)
     local id = head(list)
     while id do
-      local flat, had = read_job(P, id)
+      local flat, had, too_large = read_job(P, id, s.job_bytes_max)
       if had.data then
-        local taken = take(s, queue, id, flat, had)
+        local taken = take(s, queue, id, flat, had, too_large)
         if taken then return taken end
         break
       end

@@ -21,6 +21,7 @@ import traceback
 import zlib
 from datetime import datetime, timezone
 
+from rq.exceptions import DeserializationError
 from rq.job import Job, JobStatus, Retry
 from rq.results import Result
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
@@ -56,6 +57,15 @@ CHANGEABLE = (
 FOR_EVER = 1e11
 ENVIRONMENT = ("RQ_WORKER_ID", "RQ_JOB_ID", "RQ_EXECUTION_ID")
 DATES = ("created_at", "enqueued_at", "started_at", "ended_at", "last_heartbeat")
+# What is inflated for a job, at most: few bytes can be made to become very many.
+INFLATED_BYTES_MAX = 512 * 1024 * 1024
+# zlib makes nothing smaller than by this factor.
+INFLATION_MAX = 1032
+INFLATED_AT_ONCE = 16 * 1024 * 1024
+# Longest return value that is stored; it is in memory several times on its way.
+VALUE_BYTES_MAX = 128 * 1024 * 1024
+# Longest text that is stored of a failure.
+TRACEBACK_CHARS_MAX = 1_000_000
 # CPython specializes a function after a few calls.
 REHEARSALS = 20
 # A horse that is left alone this long has the time to rehearse once more, for itself.
@@ -276,10 +286,28 @@ def restore(job, order, body):
         offset += length
     # Read here because `strptime`, which rq uses, touches a hundred pages that then are copied.
     dates = {name: _date(fields, name) for name in DATES}
+    bombs = [name for name in (b"data", b"exc_info") if _is_bomb(fields.get(name, b""))]
+    for name in bombs:
+        fields[name] = b""
     job.restore(fields)
     for name, date in dates.items():
         if date is not None:
             setattr(job, name, date)
+    if b"data" in bombs:
+        raise DeserializationError(f"the job's data inflates to more than {INFLATED_BYTES_MAX} bytes")
+
+
+def _is_bomb(value):
+    if len(value) * INFLATION_MAX <= INFLATED_BYTES_MAX:
+        return False
+    inflater, size = zlib.decompressobj(), 0
+    try:
+        while value and size <= INFLATED_BYTES_MAX:
+            size += len(inflater.decompress(value, INFLATED_AT_ONCE))
+            value = inflater.unconsumed_tail
+    except zlib.error:
+        return False  # not compressed
+    return INFLATED_BYTES_MAX < size
 
 
 def _job_id(order, body):
@@ -331,9 +359,12 @@ def _ask_again(job, retry):
 
 def _dumped(job, value):
     try:
-        return job.serializer.dumps(value)
+        data = job.serializer.dumps(value)
     except BaseException:  # noqa: BLE001  as RQ: the job has succeeded all the same
-        return job.serializer.dumps(UNSERIALIZABLE)
+        data = job.serializer.dumps(UNSERIALIZABLE)
+    if VALUE_BYTES_MAX < len(data):
+        raise ValueError(f"the return value takes {len(data)} bytes; more than {VALUE_BYTES_MAX} are not stored")
+    return data
 
 
 def _changed(job, tools, before):
@@ -360,10 +391,10 @@ def _fail(job, tools, worker, exc_info):
         execute_failure_callback(job, DeathPenalty, *exc_info)
     except BaseException:  # noqa: BLE001
         exc_info = _without_our_frames(sys.exc_info())
-    text = "".join(traceback.format_exception(*exc_info))
+    text = _shortened("".join(traceback.format_exception(*exc_info)))
     func = logs.failed(job, worker, text)
     call_handlers(tools.hooks.exception_handlers, job, exc_info)
-    summary = "".join(traceback.format_exception_only(*exc_info[:2])).strip().splitlines()[-1]
+    summary = text.strip().splitlines()[-1]
     frames = traceback.extract_tb(exc_info[2])
     answer = {
         "kind": "failed",
@@ -373,6 +404,13 @@ def _fail(job, tools, worker, exc_info):
         "func": func,
     }
     return _with_parts(answer, None, _meta(job))
+
+
+def _shortened(text):
+    if len(text) <= TRACEBACK_CHARS_MAX:
+        return text
+    half = TRACEBACK_CHARS_MAX // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters are left out ...\n{text[-half:]}"
 
 
 def call_handlers(handlers, job, exc_info):

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rq::{
-    Client, ExecutionId, Finish, FinishReply, Job, RegisterError, StartReply, StartRequest,
-    Started, WorkerBirth, WorkerState,
+    Client, ExecutionId, Finish, FinishReply, RegisterError, StartReply, StartRequest, Started,
+    WorkerBirth, WorkerState,
 };
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{mpsc, watch};
@@ -323,7 +323,7 @@ impl Slot {
     /// Runs a job that was taken; returns the next one if it came with the end of this.
     async fn execute(&mut self, job: &Started) -> Option<Box<Started>> {
         self.order.taken_from(&job.queue);
-        let parsed = match Job::parse(&job.job, &job.queue, &job.hash) {
+        let parsed = match job.parse() {
             Ok(parsed) => parsed,
             Err(refusal) => {
                 let description = job.hash.text("description").unwrap_or_default().into_owned();
