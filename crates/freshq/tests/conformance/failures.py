@@ -238,7 +238,7 @@ def a_failed_job_leaves_only_what_it_must():
     job = enqueue("fail")
     burst()
     left = {key.decode() for key in redis.keys("*") if job.id.encode() in key}
-    assert left == {job.key, "rq:results:" + job.id}, left
+    assert left == {"rq:job:" + job.id, "rq:results:" + job.id}, left
     assert redis.keys("rq:wip:*") + redis.keys("rq:finished:*") + redis.keys("rq:execution*") == []
 
 

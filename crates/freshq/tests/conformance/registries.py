@@ -4,7 +4,6 @@ import json
 import time
 
 from rq import Retry
-from rq.executions import Execution
 from rq.job import Dependency
 from rq.registry import StartedJobRegistry
 from rq.worker import Worker
@@ -323,6 +322,8 @@ def only_own_queues_are_cleaned():
 @check("C223", needs=(3, 0))
 def an_execution_has_its_fields():
     """The record of an execution has id, job, worker and times as numbers."""
+    from rq.executions import Execution
+
     job = enqueue("hold")
     with worker():
         until_status(job, "started")
@@ -343,7 +344,7 @@ def an_execution_has_its_fields():
         assert latest(job).execution_id == execution_id
 
 
-@check("C224", only_freshq=True)
+@check("C224", needs=(2, 0), only_freshq=True)
 def a_job_that_ends_after_all_has_not_failed():
     """A job that finishes although it was declared abandoned is in the finished registry only."""
     job = enqueue("hold")

@@ -153,9 +153,10 @@ def many_jobs_become_due_at_once():
     running = queue().enqueue("tasks.hold")
     jobs = [enqueue_due(name="other") for _ in range(1100)]
     with worker("--with-scheduler", queues=("default", "other")) as process:
+        until_status(running, "started")
         until(lambda: len(waiting("other")) == len(jobs))
         assert sorted(waiting("other")) == sorted(job.id for job in jobs)
-        assert redis.zcard("rq:scheduled:other") == 0 and status(running) == "started"
+        assert redis.zcard("rq:scheduled:other") == 0
         process.terminate()
         redis.rpush("go", 1)
         process.end()
