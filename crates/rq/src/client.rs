@@ -6,7 +6,7 @@
 //! Whoever needs a connection asks [`Client::reach`] where to: with sentinels that changes.
 
 use std::io::ErrorKind::TimedOut;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use crate::error::{ConnectError, Error};
 use crate::keys::Keys;
-use crate::names::QueueName;
+use crate::names::{QueueName, WorkerName};
 use crate::sentinel::{NoMaster, Sentinel};
 use crate::source::{Source, Target};
 
@@ -70,6 +70,8 @@ struct Shared {
     config: AsyncConnectionConfig,
     response_timeout: Duration,
     current: Mutex<Current>,
+    /// What the connection is called in the list of clients.
+    name: OnceLock<WorkerName>,
 }
 
 /// How to come by the server to connect to.
@@ -159,7 +161,9 @@ impl Client {
         }
         let current = Mutex::new(Current { connection: Some(connection), number: 0 });
         let response_timeout = options.response_timeout;
-        let shared = Shared { route, keys, server, display_url, config, response_timeout, current };
+        let name = OnceLock::new();
+        let shared =
+            Shared { route, keys, server, display_url, config, response_timeout, current, name };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -171,6 +175,25 @@ impl Client {
     /// The URL without its password.
     pub fn display_url(&self) -> &str {
         &self.shared.display_url
+    }
+
+    /// Gives the connection the name of a worker (as RQ), also when it is made anew. Workers that
+    /// share it show up as the first of them.
+    pub async fn introduce(&self, worker: &WorkerName) {
+        if self.shared.name.set(worker.clone()).is_ok()
+            && let Ok((mut connection, _)) = self.connection().await
+        {
+            self.say_name(&mut connection).await;
+        }
+    }
+
+    /// For people only: a name that Redis refuses, for a space in it, is no reason not to work.
+    async fn say_name(&self, connection: &mut MultiplexedConnection) {
+        if let Some(name) = self.shared.name.get() {
+            let mut command = redis::cmd("CLIENT");
+            command.arg("SETNAME").arg(name.as_str());
+            let _refused = command.query_async::<()>(connection).await;
+        }
     }
 
     /// Our own address as Redis sees it; `unknown` if it does not say (as RQ).
@@ -267,7 +290,9 @@ impl Client {
             return Ok((connection.clone(), current.number));
         }
         let client = self.reach().await?;
-        let made = client.get_multiplexed_async_connection_with_config(&self.shared.config).await?;
+        let mut made =
+            client.get_multiplexed_async_connection_with_config(&self.shared.config).await?;
+        self.say_name(&mut made).await;
         current.connection = Some(made.clone());
         current.number += 1;
         Ok((made, current.number))

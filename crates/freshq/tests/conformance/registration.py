@@ -6,8 +6,6 @@ from rq.version import VERSION
 from rq.worker import Worker
 
 from context import (
-    CLIENT_VERSION,
-    IS_FRESHQ,
     burst,
     check,
     client,
@@ -155,6 +153,16 @@ def a_connection_has_the_name_of_the_worker():
         assert "w1" in {one["name"] for one in redis.client_list()}
 
 
+@check("C317", only_freshq=True)
+def a_connection_that_is_made_anew_has_the_name_too():
+    """After a lost connection the new one has the worker's name."""
+    with worker():
+        (named,) = [one["id"] for one in redis.client_list() if one["name"] == "w1"]
+        redis.client_kill_filter(_id=named)
+        pass_a_job_through()
+        assert "w1" in {one["name"] for one in redis.client_list()}
+
+
 @check("C227")
 def a_busy_worker_is_known_for_less():
     """While a job runs, the hash of the worker expires an interval and 60 s after a heartbeat."""
@@ -196,7 +204,7 @@ def a_worker_says_which_rq_it_speaks():
     """The version in the hash is that of the rq library it runs jobs with."""
     with worker():
         found = worker_hash()
-        assert found["version"] == VERSION or IS_FRESHQ and CLIENT_VERSION < (3, 0)
+        assert found["version"] == VERSION
         assert found["python_version"][:2] == "3."
 
 

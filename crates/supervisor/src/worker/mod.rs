@@ -181,6 +181,7 @@ impl Slot {
             Some(Err(error)) => return Err(error),
             None => return Ok(WorkerEnd::Stopped),
         }
+        self.shared.client.introduce(&self.birth.name).await;
         self.commands = self.shared.commands.listen(self.birth.name.clone()).await;
         self.tell(Input::SlotReady).await;
         let mut next = None;
