@@ -55,13 +55,16 @@ def shutdown_lets_the_job_finish():
 def kill_horse_fails_the_job():
     """The running job fails as terminated; an idle worker ignores the command."""
     job = enqueue("hold", on_failure="tasks.on_failure")
-    with worker():
+    with worker() as process:
         until_status(job, "started")
         send_kill_horse_command(redis, "w1")
         until_status(job, "failed")
         failed_with(job, "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); ")
         until(lambda: worker_hash()["state"] == "idle")
         send_kill_horse_command(redis, "w1")
+        # Commands are heard in their order, and this one is answered in the log.
+        send_command(redis, "w1", "stop-job", job_id="other")
+        until(lambda: "Not working on job other" in process.output())
         pass_a_job_through()
         assert not redis.exists("failure:" + job.id)
 
