@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use crate::event::WorkerEnd;
 use crate::forkserver::BaseId;
 use crate::forkserver::link::LinkError;
-use crate::forkserver::messages::{FromBase, FromGeneration, Learned};
+use crate::forkserver::messages::{FromBase, FromGeneration, FromSpawned, Learned};
 use crate::reload::machine::GenerationId;
 use crate::worker::horse::Horse;
 
@@ -23,6 +23,10 @@ pub enum Input {
     GenerationGone(GenerationId, LinkError),
     /// A slot has taken a job: this is the barrier.
     HorseWanted(HorseRequest),
+    /// An interpreter that becomes a horse has imported the user's modules, or could not.
+    Spawned(Horse, FromSpawned),
+    /// It ended, or took too long.
+    SpawnFailed(GenerationId, i32),
     /// A horse has run its job and may run another.
     HorseFree(Horse),
     /// A horse has ended; its generation has not reaped it.

@@ -130,6 +130,8 @@ pub enum Isolation {
     Fork,
     /// A horse runs one job after the other.
     Reuse(ReuseLimits),
+    /// A horse for each job, which is an interpreter of its own; nothing is forked.
+    Spawn,
 }
 
 /// Until when a horse is reused.

@@ -12,8 +12,8 @@ const BYTES_PER_MB: u64 = 1024 * 1024;
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Isolation")]
 pub(crate) struct IsolationArgs {
-    /// How jobs are separated: `fork`, a fresh process for each; `reuse`, a process runs many, as
-    /// RQ's `SimpleWorker` [default: fork]
+    /// How jobs are separated: `fork`, a process for each; `reuse`, one for many, as RQ's
+    /// `SimpleWorker`; `spawn`, an interpreter for each that imports everything itself [default: fork]
     #[arg(long, env = "FRESHQ_ISOLATION", value_enum)]
     isolation: Option<Isolation>,
 
@@ -33,6 +33,7 @@ pub(crate) struct IsolationArgs {
 pub(crate) enum Isolation {
     Fork,
     Reuse,
+    Spawn,
 }
 
 impl IsolationArgs {
@@ -55,17 +56,13 @@ impl IsolationArgs {
                     "rq.Worker, which lets a running job finish",
                 ));
             }
-            (None, WorkerClass::Spawn) => {
-                return Err(unsupported(
-                    "SpawnWorker",
-                    "rq.Worker, which forks without user threads",
-                ));
-            }
+            (None, WorkerClass::Spawn) => Isolation::Spawn,
             (None, WorkerClass::Simple) => Isolation::Reuse,
             (asked, _) => asked.unwrap_or(Isolation::Fork),
         };
         Ok(match asked {
             Isolation::Fork => settings::Isolation::Fork,
+            Isolation::Spawn => settings::Isolation::Spawn,
             Isolation::Reuse => settings::Isolation::Reuse(ReuseLimits { max_jobs, max_memory }),
         })
     }

@@ -43,7 +43,7 @@ fn the_command_line_makes_no_sense() {
     check(&context, &["--nonsense"], 2, "unexpected argument '--nonsense'");
     check(&context, &["--num-workers", "0"], 2, "invalid value '0'");
     check(&context, &["--on-broken", "explode"], 2, "[possible values: keep, hold]");
-    check(&context, &["--isolation", "none"], 2, "[possible values: fork, reuse]");
+    check(&context, &["--isolation", "none"], 2, "[possible values: fork, reuse, spawn]");
     check(&context, &["--max-memory", "0"], 2, "invalid value '0'");
 }
 

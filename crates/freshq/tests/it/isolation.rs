@@ -20,6 +20,9 @@ def version():
 def pid():
     return os.getpid()
 
+def parent():
+    return os.getppid()
+
 def fail(text):
     raise ValueError(text)
 
@@ -335,4 +338,88 @@ fn limits_of_hand_made_scripts_are_understood() {
     let pids: Vec<Value> = (0..3).map(|_| pid(&context)).collect();
     assert!(pids[0] == pids[1] && pids[1] != pids[2], "{pids:?}");
     worker.stop();
+}
+
+#[test]
+fn spawn_a_save_reaches_the_next_job() {
+    a_save_reaches_the_next_job("spawn", 8);
+}
+
+#[test]
+fn spawn_broken_code_is_never_served() {
+    broken_code_is_never_served("spawn");
+}
+
+#[test]
+fn spawn_every_end_is_recorded() {
+    every_end_is_recorded_and_the_next_job_runs("spawn");
+}
+
+#[test]
+fn spawn_a_running_job_ends_on_its_code() {
+    a_running_job_ends_on_its_code("spawn");
+}
+
+#[test]
+fn spawn_stops_are_warm_then_cold() {
+    stops_are_warm_then_cold("spawn");
+}
+
+#[test]
+fn each_job_has_an_interpreter_that_was_never_forked() {
+    let context = project();
+    let worker = worker(&context, &["--isolation", "spawn"]);
+    let pids = [pid(&context), pid(&context)];
+    assert_ne!(pids[0], pids[1]);
+    assert_eq!(value(&context, "'app.tasks.parent'"), json!(worker.pid()));
+    worker.stop();
+}
+
+#[test]
+fn interpreters_of_a_generation_have_its_code_whatever_is_on_disk() {
+    let context = project();
+    let worker = worker(&context, &["--isolation", "spawn"]);
+    context.write("app/version.py", "VERSION = 'v1'\n");
+    for _ in 0..4 {
+        assert_eq!(value(&context, "'app.tasks.version'"), json!("v0"), "nothing is reloaded");
+    }
+    fs_err::remove_file(context.path("app/version.py")).unwrap();
+    for _ in 0..4 {
+        assert_eq!(value(&context, "'app.tasks.version'"), json!("v0"));
+    }
+    worker.stop();
+}
+
+#[test]
+fn an_interpreter_that_dies_while_it_loads_is_replaced() {
+    let context = project();
+    let dies = context.path("dies");
+    let code = format!(
+        "import os\nif os.path.exists({dies:?}):\n    os.remove({dies:?})\n    os._exit(1)\nVERSION = 'v0'\n"
+    );
+    context.write("app/version.py", &code);
+    let worker = worker(&context, &["--isolation", "spawn"]);
+    for _ in 0..3 {
+        fs_err::write(&dies, "").unwrap();
+        for _ in 0..3 {
+            assert_eq!(value(&context, "'app.tasks.version'"), json!("v0"), "{}", worker.output());
+        }
+        assert!(!dies.exists());
+    }
+    worker.stop();
+}
+
+#[test]
+fn threads_that_an_import_leaves_do_not_matter_without_forks() {
+    let context = project();
+    let code = "import threading, time\nVERSION = 'v0'\nthread = threading.Thread(target=time.sleep, args=(600,), daemon=True)\nthread.start()\n";
+    context.write("app/version.py", code);
+    context.write(
+        "app/alive.py",
+        "from .version import thread\n\ndef is_alive():\n    return thread.is_alive()\n",
+    );
+    let worker = worker(&context, &["--isolation", "spawn", "--import", "app.alive"]);
+    assert_eq!(value(&context, "'app.alive.is_alive'"), json!(true));
+    let output = worker.stop();
+    assert!(!output.contains("may deadlock"), "{output}");
 }

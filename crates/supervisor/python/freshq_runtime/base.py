@@ -19,13 +19,9 @@ OLDEST_RQ = (2, 0)
 
 
 def main():
-    link = ControlLink(_control_socket())
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)  # the supervisor alone decides when we end
     try:
-        settings, _ = link.receive()
-        lifeline.hold(link.take_fd())
-        problem = _prepare(settings)
+        link, settings = connect()
+        problem = prepare(settings)
         if problem:
             link.send({"kind": "unusable", "problem": problem})
             return
@@ -39,6 +35,16 @@ def main():
         pass  # the supervisor is gone or wants us gone
 
 
+def connect():
+    """Meet the supervisor; returns the link to it and what it says first."""
+    link = ControlLink(_control_socket())
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)  # the supervisor alone decides when we end
+    settings, _ = link.receive()
+    lifeline.hold(link.take_fd())
+    return link, settings
+
+
 def _control_socket():
     """The supervisor's socket came as standard input; job code must find an empty one there."""
     sock = socket.socket(fileno=os.dup(0))
@@ -48,7 +54,7 @@ def _control_socket():
     return sock
 
 
-def _prepare(settings):
+def prepare(settings):
     """Make this process look as one of `rq worker`; returns what makes that impossible, if anything."""
     django_project.hide()
     for stream in (sys.stdout, sys.stderr):

@@ -1,5 +1,6 @@
 """A generation: one loaded version of the user's code, which forks horses."""
 
+import functools
 import gc
 import importlib
 import os
@@ -14,26 +15,18 @@ from .frames import Closed, ControlLink
 
 def main(sock, line, order, settings):
     """Runs in the fork, and never returns."""
-    begun = time.monotonic_ns()
     status = 1
     try:
         os.setpgid(0, 0)
         lifeline.hold(line)
         link = ControlLink(sock)
         user = loader.UserCode(settings["roots"], settings["code_cache"])
-        loader.install(user)
-        libraries = frozenset(sys.modules)
-        wanted, connection, report = _load(order["modules"], user, settings)
-        report["files"] = user.files
-        report["libraries"] = new_libraries(user, libraries)
-        report["tasks"] = task_count()
-        report["begun_ns"] = begun
-        report["imported_ns"] = time.monotonic_ns()
+        make_tools, report = load(order["modules"], user, settings)
         gc.collect()
         gc.freeze()
         link.send(report)
         if report["kind"] == "ready":
-            _serve(link, horse.Tools(user, wanted, connection, settings["reuse"]))
+            _serve(link, make_tools())
         status = 0
     except Closed:
         status = 0  # retired, or the supervisor is gone
@@ -41,6 +34,20 @@ def main(sock, line, order, settings):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def load(modules, user, settings):
+    """Import the user's code; returns what makes the tools of horses, if it is good, and a report."""
+    begun = time.monotonic_ns()
+    loader.install(user)
+    libraries = frozenset(sys.modules)
+    wanted, connection, report = _load(modules, user, settings)
+    report["files"] = user.files
+    report["libraries"] = new_libraries(user, libraries)
+    report["tasks"] = task_count()
+    report["begun_ns"] = begun
+    report["imported_ns"] = time.monotonic_ns()
+    return functools.partial(horse.Tools, user, wanted, connection, settings["reuse"]), report
 
 
 def _load(modules, user, settings):

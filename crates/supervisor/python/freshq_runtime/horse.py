@@ -176,16 +176,21 @@ def _rehearsal():
 
 def main(sock, line, tools):
     """Runs in the fork, and never returns."""
+    os.setpgid(0, 0)
+    lifeline.hold(line)
+    work(Link(sock), tools)
+
+
+def work(link, tools):
+    """What a horse is for. Never returns."""
     status = 1
     try:
-        os.setpgid(0, 0)
-        lifeline.hold(line)
         _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         order = select.poll()  # not `select`, which refuses high descriptors
-        order.register(sock, select.POLLIN)
+        order.register(link, select.POLLIN)
         if not order.poll(IDLE_MS):
             _rehearse_once(tools)  # copies the pages that every job writes to
-        _work(Link(sock), tools)
+        _attend_all(link, tools)
         lifeline.release()
         status = 0
     except BaseException:  # noqa: BLE001
@@ -195,7 +200,7 @@ def main(sock, line, tools):
         os._exit(status)
 
 
-def _work(link, tools):
+def _attend_all(link, tools):
     """One job, or as many as it may run."""
     keeper = reuse.Keeper(tools.reuse) if tools.reuse else None
     try:

@@ -20,7 +20,10 @@ LIBRARY_FOLDERS = frozenset(("site-packages", "dist-packages", "node_modules"))
 class UserCode:
     """Which files are the user's, and what was loaded of them so far."""
 
-    def __init__(self, roots, cache):
+    def __init__(self, roots, cache, snapshot=None):
+        # Module -> path and hash: code of this version is loaded, whatever is on disk by now.
+        self.pinned = snapshot or {}
+        self.snapshot = {}  # the same, of what was loaded
         self._roots = tuple(os.path.join(root, "") for root in roots)
         self._cache = cache
         self._depth = 0
@@ -47,17 +50,28 @@ class UserCode:
         return known
 
     def code(self, name, path, compile_source):
-        """The code object of `path` as it is on disk now."""
+        """The code object of `path` as it is on disk now, or as it was when it was pinned."""
+        pinned = self.pinned.get(name, (path, None))[1]
+        code = _read_cached(self._cache_path(pinned, path)) if pinned else None
+        if code is not None:
+            self._note(name, path, pinned)
+            return code
         with open(path, "rb") as file:
             source = file.read()
         digest = hashlib.sha256(source).hexdigest()
-        self.files[os.path.realpath(path)] = digest
+        if pinned and digest != pinned:
+            raise ImportError(f"{path} is another by now, and what it was is no longer in the cache")
+        self._note(name, path, digest)  # also if it cannot be compiled
         cached = self._cache_path(digest, path)
         code = _read_cached(cached)
         if code is None:
             code = compile_source(source, path)
             _write_cached(cached, code)
         return code
+
+    def _note(self, name, path, digest):
+        self.files[os.path.realpath(path)] = digest
+        self.snapshot[name] = (path, digest)
 
     def _cache_path(self, digest, path):
         optimization = f"-O{sys.flags.optimize}" if sys.flags.optimize else ""
@@ -93,6 +107,8 @@ class UserFinder:
         self._user = user
 
     def find_spec(self, name, path=None, target=None):
+        if name in self._user.pinned:
+            return self._pinned_spec(name)
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
             if finder is self or find is None:
@@ -101,6 +117,18 @@ class UserFinder:
             if spec is not None:
                 return self._adopt(spec)
         return None
+
+    def _pinned_spec(self, name):
+        """Found where it was, also if it is no longer there."""
+        path, _ = self._user.pinned[name]
+        folder, file = os.path.split(path)
+        within = [folder] if file == "__init__.py" else None
+        loader = UserLoader(self._user, name, path)
+        spec = importlib.util.spec_from_file_location(
+            name, path, loader=loader, submodule_search_locations=within
+        )
+        spec.cached = None
+        return spec
 
     def _adopt(self, spec):
         if type(spec.loader) is SourceFileLoader and self._user.owns(os.path.realpath(spec.origin)):

@@ -33,6 +33,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/memory.py",
     "freshq_runtime/own_worker.py",
     "freshq_runtime/reuse.py",
+    "freshq_runtime/spawned.py",
 ];
 
 /// Makes sure that the Python side stands below `cache`; returns the script that starts a base.

@@ -56,6 +56,31 @@ pub struct WorkerOptions {
     pub log_job_description: bool,
 }
 
+/// To an interpreter that is horse and all in one, once, with its life line.
+#[derive(Debug, Serialize)]
+pub struct SpawnSettings<'a> {
+    /// What a base is told.
+    #[serde(flatten)]
+    pub base: BaseSettings,
+    /// User modules to import, and whether a missing one is an error.
+    pub modules: Vec<(String, bool)>,
+    /// The code that its generation has; none for the first, which loads what is on disk.
+    pub snapshot: Option<&'a Snapshot>,
+}
+
+/// Path and hash of each user module of a generation.
+pub type Snapshot = BTreeMap<String, (PathBuf, String)>;
+
+/// From such an interpreter, once.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FromSpawned {
+    /// The user's modules are imported, and it waits for a job.
+    Ready(Loaded),
+    /// They cannot be imported; it ends.
+    Broken(Broken),
+}
+
 /// From a base.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -185,6 +210,9 @@ pub struct Loaded {
     pub begun_ns: u64,
     /// When the imports were done.
     pub imported_ns: u64,
+    /// The same files by module, from an interpreter that others are to follow.
+    #[serde(default)]
+    pub snapshot: Snapshot,
 }
 
 /// Why user code cannot be imported.

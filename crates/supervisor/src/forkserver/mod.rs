@@ -18,6 +18,7 @@ pub mod link;
 pub mod messages;
 pub(crate) mod readiness;
 pub mod reaper;
+mod spawning;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -31,7 +32,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use self::link::{Link, LinkError};
 use self::messages::{BaseReady, BaseSettings, ToBase, ToGeneration};
@@ -61,6 +62,15 @@ pub struct BaseCommand {
     pub python: PathBuf,
     /// The script that makes it a base.
     pub script: PathBuf,
+}
+
+impl BaseCommand {
+    /// A command that runs the script with this socket.
+    fn start(&self, theirs: OwnedFd) -> Command {
+        let mut command = Command::new(&self.python);
+        command.arg(&self.script).stdin(Stdio::from(theirs)).process_group(0);
+        command
+    }
 }
 
 /// A frame on its way to a process, with the descriptors that belong to it.
@@ -120,6 +130,8 @@ pub struct Chain {
     horses: HashMap<i32, HorseProcess>,
     /// Horses that were asked for and have not reported yet.
     unborn: HashMap<u64, (Link, OwnedFd)>,
+    /// Interpreters that are to become horses of a generation; aborting the task kills one.
+    starting: HashMap<i32, (GenerationId, AbortHandle)>,
     /// Pids that are struck off and wait for a message that takes them along.
     to_reap: HashMap<GenerationId, Vec<i32>>,
     last_base: u64,
@@ -137,6 +149,7 @@ impl Chain {
             generations: BTreeMap::new(),
             horses: HashMap::new(),
             unborn: HashMap::new(),
+            starting: HashMap::new(),
             to_reap: HashMap::new(),
             last_base: 0,
             last_horse: 0,
@@ -147,12 +160,7 @@ impl Chain {
     pub fn start_base(&mut self, settings: &BaseSettings) -> io::Result<BaseId> {
         let (link, theirs) = Link::pair()?;
         let (lifeline, their_lifeline) = lifeline()?;
-        let process = Command::new(&self.command.python)
-            .arg(&self.command.script)
-            .stdin(Stdio::from(theirs))
-            .env(LINK_AT_ONCE, "1")
-            .process_group(0)
-            .spawn()?;
+        let process = self.command.start(theirs).env(LINK_AT_ONCE, "1").spawn()?;
         self.last_base += 1;
         let id = BaseId(self.last_base);
         let orders = self.talk(
@@ -229,6 +237,7 @@ impl Chain {
     /// Tells a generation to end, once it has nothing more to do. Its horses live on.
     pub fn retire(&mut self, id: GenerationId) {
         self.to_reap.remove(&id);
+        self.stop_starting(id);
         if let Some(child) = self.generations.get_mut(&id) {
             child.orders = None;
         }
@@ -237,6 +246,7 @@ impl Chain {
     /// Kills a generation that does not answer; tells whether its process is known. Its horses
     /// live on.
     pub fn kill_generation(&mut self, id: GenerationId) -> bool {
+        self.stop_starting(id);
         let Some(child) = self.generations.get_mut(&id) else { return false };
         child.orders = None;
         child.kill();
@@ -273,9 +283,19 @@ impl Chain {
         pid: i32,
     ) -> Option<Horse> {
         let (link, lifeline) = self.unborn.remove(&number)?;
+        self.watch_end(generation, pid);
+        Some(self.register(generation, pid, link, lifeline))
+    }
+
+    fn register(
+        &mut self,
+        generation: GenerationId,
+        pid: i32,
+        link: Link,
+        lifeline: OwnedFd,
+    ) -> Horse {
         let presence = Presence::new(pid);
         let (exit, exited) = oneshot::channel();
-        self.watch_end(generation, pid);
         let process = HorseProcess {
             generation,
             presence: presence.clone(),
@@ -284,7 +304,7 @@ impl Chain {
             _lifeline: lifeline,
         };
         self.horses.insert(pid, process);
-        Some(Horse { generation, presence, link, exit: exited, status: None })
+        Horse { generation, presence, link, exit: exited, status: None }
     }
 
     /// A horse has ended and is not reaped yet. Whether somebody waits for its status decides
@@ -381,7 +401,8 @@ impl Chain {
 
     fn awaited(&self) -> impl Iterator<Item = &HorseProcess> {
         // Whoever had it has dropped it, once it has answered or is not needed.
-        self.horses.values().filter(|horse| !horse.exit.is_closed())
+        let horses = self.horses.iter().filter(|(pid, _)| !self.starting.contains_key(pid));
+        horses.map(|(_, horse)| horse).filter(|horse| !horse.exit.is_closed())
     }
 
     /// Whether nothing of the chain lives any more.
@@ -392,6 +413,7 @@ impl Chain {
     /// Tells everything to end.
     pub fn hang_up(&mut self) {
         self.unborn.clear();
+        self.starting.drain().for_each(|(_, (_, task))| task.abort());
         for child in self.generations.values_mut() {
             child.orders = None;
         }

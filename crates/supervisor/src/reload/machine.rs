@@ -238,6 +238,11 @@ impl Machine {
         self.loading.as_ref().map(|loading| loading.generation)
     }
 
+    /// Whether a loading goes as it went, although these files changed meanwhile.
+    pub fn is_final(&self, moved: &BTreeSet<PathBuf>) -> bool {
+        moved.is_empty() || MOVED_MAX <= self.moved_in_a_row
+    }
+
     fn want(&mut self, cause: Cause) {
         if cause.concerns_code() {
             // A save resets every count: the code is another now.
@@ -279,7 +284,7 @@ impl Machine {
         effects: &mut Vec<Effect>,
     ) {
         let Some(mut cause) = self.end_loading(generation) else { return };
-        if !moved.is_empty() && self.moved_in_a_row < MOVED_MAX {
+        if !self.is_final(&moved) {
             self.moved_in_a_row += 1;
             effects.push(Effect::Discard(generation));
             cause.merge(Cause::changed(moved, now));
@@ -307,8 +312,9 @@ impl Machine {
     ) {
         let Some(cause) = self.end_loading(generation) else { return };
         effects.push(Effect::Discard(generation));
-        if !moved.is_empty() {
+        if !self.is_final(&moved) {
             // Half of a change, most likely: judge the whole of it.
+            self.moved_in_a_row += 1;
             let mut again = cause;
             again.merge(Cause::changed(moved, now));
             self.want(again);

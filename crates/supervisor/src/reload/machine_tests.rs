@@ -136,6 +136,21 @@ fn half_of_a_change_that_cannot_be_imported_is_not_called_broken() {
 }
 
 #[test]
+fn code_that_is_broken_however_often_it_is_loaded_is_called_so() {
+    let mut machine = serving(OnBroken::Keep);
+    machine.handle(at(1), save("a.py", 1));
+    let mut generation = 2;
+    while !machine.newest_is_broken() {
+        let moved = files(&["a.py"]);
+        machine
+            .handle(at(generation), Input::Broken { generation: GenerationId(generation), moved });
+        generation += 1;
+    }
+    assert_eq!(generation, 3 + u64::from(MOVED_MAX));
+    assert_eq!(machine.availability(), Availability::Serve(GenerationId(1)));
+}
+
+#[test]
 fn a_generation_that_dies_is_replaced_at_once_and_then_after_doubling_pauses() {
     let mut machine = serving(OnBroken::Keep);
     let mut now = at(0);

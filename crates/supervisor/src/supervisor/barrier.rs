@@ -36,8 +36,8 @@ impl Stock {
                 spares: (SPARES.0 + SPARES.1 * slots.saturating_sub(1)).min(SPARES_MAX),
                 together: 2,
             },
-            // For the horse that is not to be reused.
-            Isolation::Reuse(_) => Self { spares: 1, together: 1 },
+            // For the horse that is not to be reused; an interpreter takes much memory.
+            Isolation::Reuse(_) | Isolation::Spawn => Self { spares: 1, together: 1 },
         }
     }
 }
@@ -143,7 +143,11 @@ impl Supervisor {
             return;
         }
         let count = (wanted - there).min(HORSES_PER_FORK_MAX);
-        match self.chain.fork_horses(generation, count) {
+        let asked = match self.settings.isolation {
+            Isolation::Fork | Isolation::Reuse(_) => self.chain.fork_horses(generation, count),
+            Isolation::Spawn => self.spawn_spares(generation, count),
+        };
+        match asked {
             Ok(()) => self.barrier.coming += count,
             Err(error) => self.warn(format!("cannot ask for horses: {error}")),
         }

@@ -15,6 +15,7 @@ mod barrier;
 mod chain;
 mod reloading;
 mod slots;
+mod spawning;
 mod stopping;
 mod upkeep;
 
@@ -33,7 +34,7 @@ use self::reloading::Loading;
 use self::slots::{SlotKit, SlotState};
 use crate::clock::{self, Moment};
 use crate::event::{Event, Reporter};
-use crate::forkserver::messages::{BaseSettings, WorkerOptions};
+use crate::forkserver::messages::{BaseSettings, Snapshot, WorkerOptions};
 use crate::forkserver::readiness::{self, Registered};
 use crate::forkserver::{BaseCommand, BaseId, Chain, bootstrap, reaper};
 use crate::input::Input;
@@ -103,6 +104,8 @@ pub struct Supervisor {
     code: LoadedCode,
     learned: LearnedImports,
     loading: Option<Loading>,
+    /// The code that serves, for interpreters that are to load the same.
+    snapshot: Snapshot,
     barrier: Barrier,
     /// The base that is importing its libraries, and until when it may.
     base_starting: Option<(BaseId, Moment)>,
@@ -184,6 +187,7 @@ impl Supervisor {
             code: LoadedCode::default(),
             learned: LearnedImports::load(&settings.project_cache, &interpreter, &settings.preload),
             loading: None,
+            snapshot: Snapshot::new(),
             barrier: Barrier::new(settings.isolation, settings.workers.len()),
             base_starting: None,
             base_outdated: false,
@@ -247,6 +251,11 @@ impl Supervisor {
                 // The barrier: whatever was saved before the job was enqueued is readable now.
                 self.drain_watcher();
                 self.barrier.request(request);
+            }
+            Input::Spawned(horse, message) => self.spawned(horse, message),
+            Input::SpawnFailed(generation, pid) => {
+                self.chain.has_started(pid);
+                self.generation_ended(generation, None);
             }
             Input::HorseFree(horse) => self.barrier.horse_is_free(horse),
             Input::HorseEnded(generation, pid) => self.chain.horse_ended(generation, pid),
@@ -313,7 +322,9 @@ impl Supervisor {
     /// Starts a base that has what was learned, where that makes a save or jobs cheaper. Jobs that
     /// wait for a generation go first.
     fn renew_base(&mut self) {
-        let useful = self.settings.reload.is_some() || self.jobs_import_libraries;
+        // Nothing is forked from it where interpreters are spawned.
+        let useful = (self.settings.reload.is_some() || self.jobs_import_libraries)
+            && !matches!(self.settings.isolation, Isolation::Spawn);
         let busy = self.base_starting.is_some() || self.machine.loading().is_some();
         let running = self.shutdown.phase() == Phase::Running;
         if self.base_outdated && useful && running && !busy {
@@ -323,11 +334,28 @@ impl Supervisor {
 
     /// Starts a base with all libraries that are known to be needed.
     fn start_base(&mut self) {
-        let settings = BaseSettings {
+        let libraries = match self.settings.isolation {
+            Isolation::Fork | Isolation::Reuse(_) => self.learned.libraries(),
+            Isolation::Spawn => Vec::new(),
+        };
+        self.base_outdated = false;
+        self.jobs_import_libraries = false;
+        match self.chain.start_base(&self.base_settings(libraries)) {
+            Ok(id) => self.base_starting = Some((id, Moment::now() + BASE_START_MAX)),
+            Err(error) => {
+                let python = self.settings.interpreter.executable.display();
+                self.exit = Some(Exit::PythonUnusable(format!("{python} cannot be run: {error}")));
+            }
+        }
+    }
+
+    /// What an interpreter that we start is told.
+    fn base_settings(&self, libraries: Vec<String>) -> BaseSettings {
+        BaseSettings {
             roots: self.settings.roots.clone(),
             code_cache: self.settings.cache.join("code"),
             path: self.settings.path.clone(),
-            libraries: self.learned.libraries(),
+            libraries,
             kept_out: self.settings.preload.never.clone(),
             redis_url: self.settings.redis_url.clone(),
             redis_settings: self.settings.redis_settings.clone(),
@@ -335,19 +363,10 @@ impl Supervisor {
             logging: self.settings.logging.clone(),
             config: self.settings.config.clone(),
             reuse: match self.settings.isolation {
-                Isolation::Fork => None,
+                Isolation::Fork | Isolation::Spawn => None,
                 Isolation::Reuse(limits) => Some(limits),
             },
             worker: self.worker_options(),
-        };
-        self.base_outdated = false;
-        self.jobs_import_libraries = false;
-        match self.chain.start_base(&settings) {
-            Ok(id) => self.base_starting = Some((id, Moment::now() + BASE_START_MAX)),
-            Err(error) => {
-                let python = self.settings.interpreter.executable.display();
-                self.exit = Some(Exit::PythonUnusable(format!("{python} cannot be run: {error}")));
-            }
         }
     }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::{Exit, Supervisor};
 use crate::clock::Moment;
 use crate::event::{self, Event, Serving};
-use crate::forkserver::messages::{Broken, Learned, Loaded};
+use crate::forkserver::messages::{Broken, Learned, Loaded, Snapshot};
 use crate::reload::machine::{Cause, Effect, GenerationId, Input};
 use crate::reload::relevance::LoadedCode;
-use crate::settings::{GENERATION_LOAD_MAX, UNFINISHED_WRITE_MAX};
+use crate::settings::{GENERATION_LOAD_MAX, Isolation, UNFINISHED_WRITE_MAX};
 use crate::shutdown::Phase;
 use crate::watch::Change;
 
@@ -21,6 +21,7 @@ pub(super) struct Loading {
     asked: Moment,
     pub(super) until: Moment,
     loaded: Option<Measured>,
+    snapshot: Snapshot,
 }
 
 /// How long the steps of a loading took.
@@ -127,14 +128,30 @@ impl Supervisor {
     }
 
     fn load(&mut self, generation: GenerationId) {
-        let learned = self.learned.modules().iter().map(|name| (name.clone(), false));
-        let named = self.settings.imports.iter().map(|name| (name.clone(), true));
         let asked = Moment::now();
-        self.loading =
-            Some(Loading { generation, asked, until: asked + GENERATION_LOAD_MAX, loaded: None });
-        if let Err(error) = self.chain.fork_generation(generation, named.chain(learned).collect()) {
+        self.loading = Some(Loading {
+            generation,
+            asked,
+            until: asked + GENERATION_LOAD_MAX,
+            loaded: None,
+            snapshot: Snapshot::new(),
+        });
+        let begun = match self.settings.isolation {
+            Isolation::Fork | Isolation::Reuse(_) => {
+                self.chain.fork_generation(generation, self.modules_to_import())
+            }
+            Isolation::Spawn => self.spawn(generation, None),
+        };
+        if let Err(error) = begun {
             self.warn(format!("cannot ask for a generation: {error}"));
         }
+    }
+
+    /// User modules, and whether a missing one is an error.
+    pub(super) fn modules_to_import(&self) -> Vec<(String, bool)> {
+        let learned = self.learned.modules().iter().map(|name| (name.clone(), false));
+        let named = self.settings.imports.iter().map(|name| (name.clone(), true));
+        named.chain(learned).collect()
     }
 
     /// The loading generation has imported everything: compare it with the disk.
@@ -142,7 +159,8 @@ impl Supervisor {
         if self.machine.loading() != Some(generation) {
             return;
         }
-        if 1 < report.tasks {
+        let forks = !matches!(self.settings.isolation, Isolation::Spawn);
+        if 1 < report.tasks && forks {
             self.warn(format!(
                 "generation {generation}: importing your modules started threads ({} tasks); forking with threads may deadlock a job",
                 report.tasks
@@ -153,6 +171,7 @@ impl Supervisor {
         let began = Moment::now();
         let moved = self.code.moved();
         if let Some(loading) = &mut self.loading {
+            loading.snapshot = report.snapshot;
             loading.loaded = Some(Measured {
                 begun: Moment::from_nanos(report.begun_ns),
                 imported: Moment::from_nanos(report.imported_ns),
@@ -166,6 +185,7 @@ impl Supervisor {
     fn serve(&mut self, generation: GenerationId, cause: Cause) {
         self.barrier.serve_from(Some(generation));
         let Some(loading) = self.loading.take() else { return };
+        self.snapshot = loading.snapshot;
         let Some(measured) = loading.loaded else { return };
         let serving = Serving {
             generation,
@@ -190,7 +210,7 @@ impl Supervisor {
         self.loading = None;
         self.code = LoadedCode::new(broken.files);
         let moved = self.code.moved();
-        let certain = moved.is_empty();
+        let certain = self.machine.is_final(&moved);
         if let Some(problem) = broken.hook.filter(|_| certain && !self.listening) {
             // As RQ, whose command ends. Once jobs could be run it is broken code like any other.
             self.exit = Some(Exit::HookUnusable(problem));
@@ -278,7 +298,7 @@ impl Supervisor {
     pub(super) fn generation_ended(&mut self, generation: GenerationId, status: Option<i32>) {
         let serving = self.machine.serving() == Some(generation);
         let loading = self.machine.loading() == Some(generation);
-        if !serving && !loading {
+        if !serving && !loading || self.exit.is_some() {
             return;
         }
         if serving {

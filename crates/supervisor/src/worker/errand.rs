@@ -12,11 +12,10 @@ use std::time::Duration;
 use rq::{JobHash, JobId, WorkerName};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::horse::Horse;
+use super::horse::{Horse, Leash};
 use super::{HORSES_PER_JOB_MAX, Orders, reached};
 use crate::forkserver::link::LinkError;
 use crate::forkserver::messages::{ErrandAnswer, Purpose};
-use crate::forkserver::reaper::Presence;
 use crate::input::{Grant, HorseRequest, Input};
 use crate::settings::GENERATION_LOAD_MAX;
 use crate::shutdown::Phase;
@@ -104,7 +103,7 @@ async fn hand_over(
             Ok(Grant::Hold) => return Err(ErrandError::Held),
             Err(_) => return Err(ErrandError::Stopped),
         };
-        let leash = Leash { presence: Some(horse.presence.clone()) };
+        let leash = Leash::new(&horse);
         match horse.run_errand(&errand).await {
             Ok(()) => return Ok((horse, leash)),
             Err(error @ LinkError::Frame(_)) => return Err(ErrandError::Unsendable(error)),
@@ -112,23 +111,4 @@ async fn hand_over(
         }
     }
     Err(ErrandError::Died)
-}
-
-/// Kills a horse's group unless it has been let go.
-struct Leash {
-    presence: Option<Presence>,
-}
-
-impl Leash {
-    fn let_go(mut self) {
-        self.presence = None;
-    }
-}
-
-impl Drop for Leash {
-    fn drop(&mut self) {
-        if let Some(presence) = &self.presence {
-            presence.kill_group();
-        }
-    }
 }

@@ -78,3 +78,29 @@ pub async fn answer(link: &mut Link) -> Result<Answer, LinkError> {
     let meta = head.meta.map(|_| rest);
     Ok(Answer { head, value, meta })
 }
+
+/// Kills a horse's group when it is dropped, unless it has been let go.
+#[derive(Debug)]
+pub struct Leash {
+    presence: Option<Presence>,
+}
+
+impl Leash {
+    /// A leash on this horse.
+    pub fn new(horse: &Horse) -> Self {
+        Self { presence: Some(horse.presence.clone()) }
+    }
+
+    /// Lets it live on.
+    pub fn let_go(mut self) {
+        self.presence = None;
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if let Some(presence) = &self.presence {
+            presence.kill_group();
+        }
+    }
+}

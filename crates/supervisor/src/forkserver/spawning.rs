@@ -1,0 +1,74 @@
+//! Interpreters that become horses without a fork.
+//!
+//! One imports everything itself, reports what that loaded, and waits for a job. It is a child of
+//! this process, so the reaper has its exit status; its task here ends when it has reported.
+
+use std::io;
+
+use super::link::LinkError;
+use super::messages::{FromSpawned, SpawnSettings};
+use super::{Chain, Link, frame, lifeline};
+use crate::input::Input;
+use crate::reload::machine::GenerationId;
+use crate::settings::{GENERATION_LOAD_MAX, STOP_GRACE};
+use crate::worker::horse::{Horse, Leash};
+
+/// The argument that has the script become one.
+const SPAWNED: &str = "spawned";
+
+impl Chain {
+    /// Starts an interpreter of a generation; it says when it has loaded.
+    pub fn spawn(
+        &mut self,
+        generation: GenerationId,
+        settings: &SpawnSettings<'_>,
+    ) -> io::Result<()> {
+        let (link, theirs) = Link::pair()?;
+        let (ours, their_lifeline) = lifeline()?;
+        let order = frame::encode(settings, b"").map_err(io::Error::other)?;
+        let pid = self.command.start(theirs).arg(SPAWNED).spawn()?.id() as i32;
+        let mut horse = self.register(generation, pid, link, ours);
+        let inputs = self.inputs.clone();
+        let task = self.talks.spawn(async move {
+            let leash = Leash::new(&horse);
+            // The loop gives up a generation that does not load; this is for those that follow.
+            let load = load(&mut horse, &order, their_lifeline);
+            let said = tokio::time::timeout(GENERATION_LOAD_MAX + STOP_GRACE, load).await;
+            let input = if let Ok(Ok(said)) = said {
+                leash.let_go();
+                Input::Spawned(horse, said)
+            } else {
+                Input::SpawnFailed(generation, pid)
+            };
+            // The loop has ended; nobody needs to know.
+            drop(inputs.send(input).await);
+        });
+        self.starting.insert(pid, (generation, task));
+        Ok(())
+    }
+
+    /// Notes that an interpreter has reported or ended.
+    pub fn has_started(&mut self, pid: i32) {
+        self.starting.remove(&pid);
+        while self.talks.try_join_next().is_some() {}
+    }
+
+    /// Ends the interpreters of a generation that have not loaded yet.
+    pub(super) fn stop_starting(&mut self, id: GenerationId) {
+        self.starting.retain(|_, (generation, task)| {
+            if *generation == id {
+                task.abort();
+            }
+            *generation != id
+        });
+    }
+}
+
+async fn load(
+    horse: &mut Horse,
+    order: &[u8],
+    lifeline: std::os::fd::OwnedFd,
+) -> Result<FromSpawned, LinkError> {
+    horse.link.send_bytes(order, &[lifeline]).await?;
+    Ok(horse.link.receive().await?.0)
+}

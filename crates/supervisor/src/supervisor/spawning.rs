@@ -1,0 +1,57 @@
+//! Generations without a fork: sets of interpreters that loaded the same code.
+//!
+//! The first one loads what is on disk, and is verified as any generation. Those that follow are
+//! told to load exactly that, so that a save, good or broken, never comes in between.
+
+use std::io;
+
+use super::Supervisor;
+use crate::event::Event;
+use crate::forkserver::messages::{FromSpawned, Snapshot, SpawnSettings};
+use crate::reload::machine::GenerationId;
+use crate::worker::horse::Horse;
+
+impl Supervisor {
+    /// Starts an interpreter of a generation, which has the code of the snapshot.
+    pub(super) fn spawn(
+        &mut self,
+        generation: GenerationId,
+        snapshot: Option<&Snapshot>,
+    ) -> io::Result<()> {
+        let modules = self.modules_to_import();
+        let settings = SpawnSettings { base: self.base_settings(Vec::new()), modules, snapshot };
+        self.chain.spawn(generation, &settings)
+    }
+
+    /// Starts interpreters that follow the first of the generation that serves.
+    pub(super) fn spawn_spares(
+        &mut self,
+        generation: GenerationId,
+        count: usize,
+    ) -> io::Result<()> {
+        let snapshot = std::mem::take(&mut self.snapshot);
+        let result = (0..count).try_for_each(|_| self.spawn(generation, Some(&snapshot)));
+        self.snapshot = snapshot;
+        result
+    }
+
+    /// An interpreter has imported the user's modules, or could not.
+    pub(super) fn spawned(&mut self, horse: Horse, message: FromSpawned) {
+        let generation = horse.generation;
+        self.chain.has_started(horse.presence.pid());
+        match message {
+            FromSpawned::Ready(loaded) => {
+                self.generation_loaded(generation, loaded);
+                self.barrier.horse_came(horse);
+            }
+            FromSpawned::Broken(broken) if self.machine.loading() == Some(generation) => {
+                self.generation_broken(generation, broken);
+            }
+            FromSpawned::Broken(broken) => {
+                let why = broken.error;
+                self.report(&Event::Detail(format!("generation {generation} ended: {why}")));
+                self.generation_ended(generation, None);
+            }
+        }
+    }
+}
