@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{ErrorKind, RedisError};
 use serde_json::{Map, Value as Json};
@@ -117,23 +117,36 @@ impl Subscription {
         Ok(within(self.sink.unsubscribe(channel)).await??)
     }
 
+    /// Makes sure that all that was published before now has come: [`Self::came`] has it.
+    pub async fn catch_up(&mut self) -> Result<(), Error> {
+        within(self.sink.ping::<redis::Value>()).await?.map(drop)?;
+        Ok(())
+    }
+
+    /// The next message that has come already, if there is one.
+    pub fn came(&mut self) -> Option<Received> {
+        self.stream.next().now_or_never().flatten().map(|message| self.received(&message))
+    }
+
     /// Waits for the next message. Safe to cancel. An error is the end of the connection.
     pub async fn next(&mut self) -> Result<Received, Error> {
         loop {
             match tokio::time::timeout(SILENCE_MAX, self.stream.next()).await {
-                Ok(Some(message)) => {
-                    let channel: String = message.get_channel().unwrap_or_default();
-                    let prefix = self.client.keys().pubsub(&WorkerName::new(""));
-                    let worker = channel.strip_prefix(&prefix).unwrap_or_default();
-                    return Ok(Received {
-                        worker: WorkerName::new(worker),
-                        command: Command::parse(message.get_payload_bytes()),
-                    });
-                }
+                Ok(Some(message)) => return Ok(self.received(&message)),
                 Ok(None) => return Err(closed().into()),
                 // A connection can die without a word.
-                Err(_) => within(self.sink.ping::<redis::Value>()).await?.map(drop)?,
+                Err(_) => self.catch_up().await?,
             }
+        }
+    }
+
+    fn received(&self, message: &redis::Msg) -> Received {
+        let channel: String = message.get_channel().unwrap_or_default();
+        let prefix = self.client.keys().pubsub(&WorkerName::new(""));
+        let worker = channel.strip_prefix(&prefix).unwrap_or_default();
+        Received {
+            worker: WorkerName::new(worker),
+            command: Command::parse(message.get_payload_bytes()),
         }
     }
 }

@@ -155,6 +155,18 @@ fn a_killed_horse_is_a_failure_and_an_idle_worker_has_none() {
 }
 
 #[test]
+fn a_kill_that_was_sent_before_a_job_was_enqueued_does_not_reach_it() {
+    let context = context();
+    let worker = context.worker(&["--name", "w1"]);
+    let each = "(command.send_kill_horse_command(r, 'w1'), run('builtins.abs', -1))[1]";
+    let ends = context.eval(&format!("[{each} for _ in range(300)]"));
+    let ends = ends.as_array().expect("a list");
+    assert!(ends.iter().all(|end| *end == json!(["finished", 1])), "{ends:?}");
+    assert_eq!(ends.len(), 300);
+    worker.stop();
+}
+
+#[test]
 fn only_the_job_or_execution_that_is_named_is_stopped() {
     let context = context();
     let worker = context.worker(&["--name", "w1"]);

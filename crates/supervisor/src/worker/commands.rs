@@ -4,11 +4,15 @@
 //! slot, which knows what it runs; a stop of a worker goes to the loop, which knows how far
 //! stops have gone. A lost connection is made anew; what was published meanwhile is lost, as
 //! with RQ.
+//!
+//! Invariant: a command to kill the horse that was published before a job was taken never reaches
+//! that job, although jobs come on another connection than commands (see [`Mailbox::fence`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rq::{Client, Command, Received, Subscription, WorkerName};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -17,8 +21,8 @@ use crate::input::{Input, StopCause};
 
 /// Commands that may wait for one slot; what comes on top is dropped.
 pub const COMMANDS_MAX: usize = 64;
-/// Slots that may wait to be listened for.
-const LISTENERS_MAX: usize = 16;
+/// Requests of slots that may wait.
+const REQUESTS_MAX: usize = 64;
 /// First pause after the connection was lost; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between two attempts to connect.
@@ -35,18 +39,93 @@ pub enum JobCommand {
     StopExecution(rq::ExecutionId),
 }
 
+/// What comes into a mailbox.
+#[derive(Debug)]
+enum Delivery {
+    Command(JobCommand),
+    /// All that was published before this fence was asked for has come.
+    Fence(u64),
+}
+
+/// Where a slot finds its commands.
+#[derive(Debug)]
+pub struct Mailbox {
+    worker: WorkerName,
+    deliveries: mpsc::Receiver<Delivery>,
+    requests: mpsc::Sender<Request>,
+    /// The number of the last fence that was asked for, and of the last that has come.
+    fences: (u64, u64),
+}
+
+impl Mailbox {
+    /// A job was taken: commands to kill the horse that were published before do not mean it.
+    pub fn fence(&mut self) {
+        self.fences.0 += 1;
+        let request = Request::Fence { worker: self.worker.clone(), number: self.fences.0 };
+        if self.requests.try_send(request).is_err() {
+            // Too much is asked for at once; so this job does without.
+            self.fences.1 = self.fences.0;
+        }
+    }
+
+    /// The next command; waits for ever when none can come any more. Safe to cancel.
+    pub async fn next(&mut self) -> JobCommand {
+        loop {
+            match self.deliveries.recv().await {
+                Some(delivery) => {
+                    if let Some(command) = self.taken(delivery) {
+                        return command;
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// A command that is there already.
+    pub fn waiting(&mut self) -> Option<JobCommand> {
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            if let Some(command) = self.taken(delivery) {
+                return Some(command);
+            }
+        }
+        None
+    }
+
+    fn taken(&mut self, delivery: Delivery) -> Option<JobCommand> {
+        let (asked, came) = self.fences;
+        match delivery {
+            Delivery::Fence(number) => {
+                self.fences.1 = number;
+                None
+            }
+            Delivery::Command(JobCommand::KillHorse) if came < asked => None,
+            Delivery::Command(command) => Some(command),
+        }
+    }
+}
+
 /// The task that listens.
 #[derive(Debug)]
 pub struct Commands {
-    listeners: mpsc::Sender<Listener>,
+    requests: mpsc::Sender<Request>,
     _tasks: JoinSet<()>,
+}
+
+/// What slots ask of the task.
+#[derive(Debug)]
+enum Request {
+    /// Listen for commands to this worker.
+    Listen(Listener),
+    /// Bring what was published to this worker until now, and then this number.
+    Fence { worker: WorkerName, number: u64 },
 }
 
 /// A slot that wants its commands.
 #[derive(Debug)]
 struct Listener {
     worker: WorkerName,
-    mailbox: mpsc::Sender<JobCommand>,
+    mailbox: mpsc::Sender<Delivery>,
     /// Told when commands come through; an unreachable Redis does not hold a slot up.
     listening: oneshot::Sender<()>,
 }
@@ -54,21 +133,28 @@ struct Listener {
 impl Commands {
     /// Starts to listen, to nobody yet.
     pub fn start(client: Client, inputs: mpsc::Sender<Input>, reporter: Reporter) -> Self {
-        let (listeners, new) = mpsc::channel(LISTENERS_MAX);
+        let (requests, asked) = mpsc::channel(REQUESTS_MAX);
         let mut tasks = JoinSet::new();
-        let task = Task { client, inputs, reporter, new, mailboxes: BTreeMap::new() };
+        let task = Task { client, inputs, reporter, asked, mailboxes: BTreeMap::new() };
         tasks.spawn(task.run());
-        Self { listeners, _tasks: tasks }
+        Self { requests, _tasks: tasks }
     }
 
-    /// From now on commands to this worker come into the mailbox, for as long as it is kept.
-    pub async fn listen(&self, worker: WorkerName) -> mpsc::Receiver<JobCommand> {
-        let (mailbox, commands) = mpsc::channel(COMMANDS_MAX);
+    /// The mailbox of a worker that nothing comes into yet.
+    pub fn mailbox(&self, worker: WorkerName) -> Mailbox {
+        let (_, deliveries) = mpsc::channel(1);
+        Mailbox { worker, deliveries, requests: self.requests.clone(), fences: (0, 0) }
+    }
+
+    /// From now on commands to this worker come into its mailbox, for as long as it is kept.
+    pub async fn listen(&self, worker: WorkerName) -> Mailbox {
+        let (mailbox, deliveries) = mpsc::channel(COMMANDS_MAX);
         let (listening, listens) = oneshot::channel();
+        let listener = Listener { worker: worker.clone(), mailbox, listening };
         // If the task is gone, the process is ending.
-        drop(self.listeners.send(Listener { worker, mailbox, listening }).await);
+        drop(self.requests.send(Request::Listen(listener)).await);
         drop(listens.await);
-        commands
+        Mailbox { deliveries, ..self.mailbox(worker) }
     }
 }
 
@@ -76,8 +162,8 @@ struct Task {
     client: Client,
     inputs: mpsc::Sender<Input>,
     reporter: Reporter,
-    new: mpsc::Receiver<Listener>,
-    mailboxes: BTreeMap<WorkerName, mpsc::Sender<JobCommand>>,
+    asked: mpsc::Receiver<Request>,
+    mailboxes: BTreeMap<WorkerName, mpsc::Sender<Delivery>>,
 }
 
 impl Task {
@@ -119,14 +205,24 @@ impl Task {
     async fn serve(&mut self, subscription: &mut Subscription) -> Result<(), rq::Error> {
         loop {
             tokio::select! {
-                listener = self.new.recv() => {
-                    let Some(Listener { worker, mailbox, listening }) = listener else { return Ok(()) };
-                    self.forget_ended(subscription).await?;
-                    self.mailboxes.insert(worker.clone(), mailbox);
-                    subscription.add(&worker).await?;
-                    // A slot that gave up waiting is on its way out.
-                    let _ = listening.send(());
-                }
+                request = self.asked.recv() => match request {
+                    Some(Request::Listen(Listener { worker, mailbox, listening })) => {
+                        self.forget_ended(subscription).await?;
+                        self.mailboxes.insert(worker.clone(), mailbox);
+                        subscription.add(&worker).await?;
+                        // A slot that gave up waiting is on its way out.
+                        let _ = listening.send(());
+                    }
+                    Some(Request::Fence { worker, number }) => {
+                        let caught_up = subscription.catch_up().await;
+                        while let Some(received) = subscription.came() {
+                            self.bring(received).await;
+                        }
+                        self.deliver(&worker, Delivery::Fence(number));
+                        caught_up?;
+                    }
+                    None => return Ok(()),
+                },
                 received = subscription.next() => self.bring(received?).await,
             }
         }
@@ -149,10 +245,14 @@ impl Task {
         loop {
             tokio::select! {
                 () = &mut pause => return true,
-                listener = self.new.recv() => match listener {
-                    Some(Listener { worker, mailbox, listening }) => {
+                request = self.asked.recv() => match request {
+                    Some(Request::Listen(Listener { worker, mailbox, listening })) => {
                         self.mailboxes.insert(worker, mailbox);
                         let _ = listening.send(());
+                    }
+                    // What was published is lost.
+                    Some(Request::Fence { worker, number }) => {
+                        self.deliver(&worker, Delivery::Fence(number));
                     }
                     None => return false,
                 },
@@ -174,8 +274,14 @@ impl Task {
                 return (self.reporter)(&Event::Warning(text));
             }
         };
-        let mailbox = self.mailboxes.get(&worker);
-        if mailbox.is_some_and(|mailbox| mailbox.try_send(job_command).is_err()) {
+        self.deliver(&worker, Delivery::Command(job_command));
+    }
+
+    fn deliver(&self, worker: &WorkerName, delivery: Delivery) {
+        let mailbox = self.mailboxes.get(worker);
+        if mailbox
+            .is_some_and(|mailbox| matches!(mailbox.try_send(delivery), Err(TrySendError::Full(_))))
+        {
             let text = format!("a command to worker {worker} is dropped: too many are waiting");
             (self.reporter)(&Event::Warning(text));
         }

@@ -30,10 +30,10 @@ use rq::{
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{mpsc, watch};
 
-use self::commands::{Commands, JobCommand};
+use self::commands::{Commands, Mailbox};
 use self::outcome::{Outcome, Record};
 use self::persist::Outage;
-use self::running::{Passage, next_command};
+use self::running::Passage;
 use self::strategy::QueueOrder;
 use self::wakeups::Wakeups;
 use self::webhooks::{Due, Webhooks};
@@ -131,7 +131,7 @@ impl Shared {
 pub struct Slot {
     shared: Shared,
     /// What clients tell this worker; it listens from its registration on.
-    commands: mpsc::Receiver<JobCommand>,
+    commands: Mailbox,
     birth: WorkerBirth,
     order: QueueOrder,
     jobs_run: u64,
@@ -150,7 +150,7 @@ impl Slot {
     /// A slot with this worker record; nothing is written yet.
     pub fn new(shared: Shared, birth: WorkerBirth) -> Self {
         // Nobody sends anything before it is registered.
-        let (_, commands) = mpsc::channel(1);
+        let commands = shared.commands.mailbox(birth.name.clone());
         let order =
             QueueOrder::new(shared.settings.strategy, birth.queues.clone(), Moment::now().nanos());
         let (next_heartbeat, webhooks) = (Moment::now(), Webhooks::default());
@@ -189,7 +189,10 @@ impl Slot {
             let job = match next.take() {
                 Some(job) => job,
                 None => match self.take().await {
-                    Take::Job(job) => job,
+                    Take::Job(job) => {
+                        self.commands.fence();
+                        job
+                    }
                     Take::End(end) => break end,
                 },
             };
@@ -271,7 +274,7 @@ impl Slot {
         tokio::select! {
             () = woken => {}
             _ = self.shared.orders.changed() => {}
-            command = next_command(&mut self.commands) => self.ignore(&command),
+            command = self.commands.next() => self.ignore(&command),
             () = clock::sleep_until(until) => {}
             () = clock::sleep_until(Some(self.next_heartbeat)) => self.heartbeat(WorkerState::Idle).await,
         }
@@ -308,7 +311,7 @@ impl Slot {
 
     fn start_request(&mut self) -> StartRequest {
         // What came before the next job does not mean it.
-        while let Ok(command) = self.commands.try_recv() {
+        while let Some(command) = self.commands.waiting() {
             self.ignore(&command);
         }
         StartRequest {

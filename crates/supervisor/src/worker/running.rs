@@ -4,7 +4,7 @@
 //! waits for.
 
 use rq::{Job, JobTimeout, Started};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::commands::JobCommand;
 use super::errand::{self, Errand};
@@ -56,7 +56,7 @@ impl Slot {
         loop {
             tokio::select! {
                 biased;
-                command = next_command(&mut self.commands) => {
+                command = self.commands.next() => {
                     if command == JobCommand::KillHorse {
                         return Passage::HorseKilled;
                     }
@@ -149,7 +149,7 @@ impl Slot {
                     exited = Some(Moment::now() + ANSWER_GRACE);
                     None
                 }
-                command = next_command(&mut self.commands) => {
+                command = self.commands.next() => {
                     if command == JobCommand::KillHorse {
                         clock.kill()
                     } else if self.stops(&command, job) {
@@ -273,13 +273,5 @@ impl Slot {
         horse.presence.kill_group();
         self.tell(Input::ExitOverdue(horse.generation)).await;
         tokio::time::timeout(EXIT_STATUS_MAX, &mut horse.exit).await.ok()?.ok()
-    }
-}
-
-/// The next command; waits for ever when none can come any more.
-pub(super) async fn next_command(mailbox: &mut mpsc::Receiver<JobCommand>) -> JobCommand {
-    match mailbox.recv().await {
-        Some(command) => command,
-        None => std::future::pending().await,
     }
 }
