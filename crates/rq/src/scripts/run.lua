@@ -10,5 +10,7 @@ if ARGV[2] ~= '' then
   ended = finish(request)
   if ended['err'] then return ended end
 end
-if ARGV[1] ~= '' then started = start(cjson.decode(ARGV[1])) end
+-- An end that is recorded now has not been asked for before, nor has the start that came with it.
+local is_new = ended and ended[1] ~= 'already'
+if ARGV[1] ~= '' then started = start(cjson.decode(ARGV[1]), is_new) end
 return {ended, started}

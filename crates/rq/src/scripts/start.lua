@@ -125,9 +125,9 @@ local function find(s)
   return nil
 end
 
-local function start(s)
+local function start(s, is_new)
   local P = s.prefix
-  local before = taken_before(s)
+  local before = not is_new and taken_before(s)
   if before then return before end
   if call('EXISTS', suspended_key(P)) == 1 then return {'suspended'} end
   local found = find(s)

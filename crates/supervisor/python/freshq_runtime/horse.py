@@ -223,7 +223,10 @@ def _attend(link, tools, job, keeper):
         answer, parts = errand.run(order, body, tools, job), []
     _flush()
     link.send(answer, b"".join(parts))
-    return answer.get("stays", False)
+    stays = answer.get("stays", False)
+    if stays:
+        random.seed()  # as a fork does it; now, because nobody waits for it
+    return stays
 
 
 def _is_fit(answer, tools, keeper):

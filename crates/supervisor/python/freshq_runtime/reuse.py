@@ -7,7 +7,6 @@ no other job.
 
 import _signal
 import os
-import random
 import sys
 import threading
 
@@ -59,7 +58,6 @@ class Keeper:
             sys.path[:] = self._path
         for name, stream in zip(_STREAMS, self._streams):
             setattr(sys, name, stream)
-        random.seed()
 
     def _is_too_big(self):
         if self._memory_max is None:
