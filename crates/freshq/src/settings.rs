@@ -170,7 +170,7 @@ pub(crate) fn preload(args: &PythonArgs, origins: &Origins) -> Preload {
 }
 
 /// All of it together.
-pub(crate) fn resolve(run: &Run<'_>, found: Found) -> Result<Settings, Error> {
+pub(crate) fn resolve(run: &Run<'_>, origins: &Origins, found: Found) -> Result<Settings, Error> {
     let (args, life) = (run.shared, run.life);
     let on_broken = match args.reload.on_broken {
         args::OnBroken::Keep => OnBroken::Keep,
@@ -204,7 +204,7 @@ pub(crate) fn resolve(run: &Run<'_>, found: Found) -> Result<Settings, Error> {
         imports: args.python.import.clone(),
         hooks: args.python.classes.hooks(&found.told.settings),
         logging: args.log.python(),
-        isolation: args.isolation.isolation(&args.python.classes.worker_class())?,
+        isolation: args.isolation.isolation(&args.python.classes.worker_class(), origins)?,
         reload: found.reload.then(|| ReloadSettings {
             on_broken,
             include: args.reload.watch_include.clone(),

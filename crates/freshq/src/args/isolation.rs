@@ -4,6 +4,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use supervisor::settings::{self, ReuseLimits};
 
 use super::classes::WorkerClass;
+use super::{Origin, Origins};
 use crate::env_vars;
 use crate::error::Error;
 
@@ -39,15 +40,23 @@ pub(crate) enum Isolation {
 impl IsolationArgs {
     /// What was asked for, by an option or by RQ's class of workers; the limits mean nothing where each
     /// job has a process of its own.
-    pub(crate) fn isolation(&self, class: &WorkerClass) -> Result<settings::Isolation, Error> {
-        let max_jobs = match self.max_jobs_per_horse {
-            Some(most) => Some(most),
-            None => env_vars::limit(env_vars::MAX_JOBS_BEFORE_RESTART)?,
+    pub(crate) fn isolation(
+        &self,
+        class: &WorkerClass,
+        origins: &Origins,
+    ) -> Result<settings::Isolation, Error> {
+        // The variables of hand-made scripts go before the file, as all variables.
+        let limit = |field, given: Option<u64>, variable| match given {
+            Some(most) if Origin::File < origins.get(field) => Ok(Some(most)),
+            _ if env_vars::get(variable).is_none() => Ok(given),
+            _ => env_vars::limit(variable),
         };
-        let max_memory = match self.max_memory {
-            Some(most) => Some(most),
-            None => env_vars::limit(env_vars::WORKER_MAX_MEMORY_MB)?,
-        };
+        let max_jobs = limit(
+            "max_jobs_per_horse",
+            self.max_jobs_per_horse,
+            env_vars::MAX_JOBS_BEFORE_RESTART,
+        )?;
+        let max_memory = limit("max_memory", self.max_memory, env_vars::WORKER_MAX_MEMORY_MB)?;
         let max_memory = max_memory.map(|mb| mb.saturating_mul(BYTES_PER_MB));
         let asked = match (self.isolation, class) {
             (_, WorkerClass::Heroku) => {

@@ -124,7 +124,7 @@ async fn work(
     };
     let printer = console.clone();
     let reporter = Arc::new(move |event: &Event| printer.print(event));
-    let supervisor = Supervisor::new(settings::resolve(run, found)?, client, reporter)?;
+    let supervisor = Supervisor::new(settings::resolve(run, origins, found)?, client, reporter)?;
     exit_code(supervisor.run().await, server)
 }
 

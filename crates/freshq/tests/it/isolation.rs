@@ -327,6 +327,8 @@ fn a_horse_that_has_grown_too_big_runs_no_other_job() {
 #[test]
 fn limits_of_hand_made_scripts_are_understood() {
     let context = project();
+    // The file goes after the environment.
+    context.write("pyproject.toml", "[tool.freshq]\nmax-jobs-per-horse = 1\nmax-memory = 1\n");
     let mut command = context.freshq();
     command
         .args(["worker", "--url", &context.redis.url(), "--import", "app.tasks"])
