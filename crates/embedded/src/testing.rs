@@ -49,7 +49,7 @@ pub fn python() -> PathBuf {
 ///
 /// # Panics
 ///
-/// As [`python`].
+/// As [`python()`].
 pub fn neighbours() -> PathBuf {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| prepare(NEIGHBOURS)).clone()
@@ -59,7 +59,7 @@ pub fn neighbours() -> PathBuf {
 ///
 /// # Panics
 ///
-/// As [`python`].
+/// As [`python()`].
 pub fn oldest_python() -> PathBuf {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| prepare(OLDEST)).clone()
