@@ -5,8 +5,8 @@
 //! stops have gone. A lost connection is made anew; what was published meanwhile is lost, as
 //! with RQ.
 //!
-//! Invariant: a command to kill the horse that was published before a job was taken never reaches
-//! that job, although jobs come on another connection than commands (see [`Mailbox::fence`]).
+//! Invariant: a command to kill the horse that an idle worker got never reaches its next job,
+//! although jobs come on another connection than commands (see [`Mailbox::catch_up`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +23,8 @@ use crate::input::{Input, StopCause};
 pub const COMMANDS_MAX: usize = 64;
 /// Requests of slots that may wait.
 const REQUESTS_MAX: usize = 64;
+/// How long a slot waits for commands that were published before it looks for a job.
+const CATCH_UP_MAX: Duration = Duration::from_millis(200);
 /// First pause after the connection was lost; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between two attempts to connect.
@@ -39,69 +41,34 @@ pub enum JobCommand {
     StopExecution(rq::ExecutionId),
 }
 
-/// What comes into a mailbox.
-#[derive(Debug)]
-enum Delivery {
-    Command(JobCommand),
-    /// All that was published before this fence was asked for has come.
-    Fence(u64),
-}
-
 /// Where a slot finds its commands.
 #[derive(Debug)]
 pub struct Mailbox {
-    worker: WorkerName,
-    deliveries: mpsc::Receiver<Delivery>,
+    commands: mpsc::Receiver<JobCommand>,
     requests: mpsc::Sender<Request>,
-    /// The number of the last fence that was asked for, and of the last that has come.
-    fences: (u64, u64),
 }
 
 impl Mailbox {
-    /// A job was taken: commands to kill the horse that were published before do not mean it.
-    pub fn fence(&mut self) {
-        self.fences.0 += 1;
-        let request = Request::Fence { worker: self.worker.clone(), number: self.fences.0 };
-        if self.requests.try_send(request).is_err() {
-            // Too much is asked for at once; so this job does without.
-            self.fences.1 = self.fences.0;
-        }
+    /// Waits until all that was published before now has come, or the connection is lost.
+    pub async fn catch_up(&self) {
+        let (done, caught_up) = oneshot::channel();
+        // If the task is gone, the process is ending.
+        drop(self.requests.send(Request::CatchUp(done)).await);
+        // Commands are no reason for jobs to wait long.
+        drop(tokio::time::timeout(CATCH_UP_MAX, caught_up).await);
     }
 
     /// The next command; waits for ever when none can come any more. Safe to cancel.
     pub async fn next(&mut self) -> JobCommand {
-        loop {
-            match self.deliveries.recv().await {
-                Some(delivery) => {
-                    if let Some(command) = self.taken(delivery) {
-                        return command;
-                    }
-                }
-                None => std::future::pending().await,
-            }
+        match self.commands.recv().await {
+            Some(command) => command,
+            None => std::future::pending().await,
         }
     }
 
     /// A command that is there already.
     pub fn waiting(&mut self) -> Option<JobCommand> {
-        while let Ok(delivery) = self.deliveries.try_recv() {
-            if let Some(command) = self.taken(delivery) {
-                return Some(command);
-            }
-        }
-        None
-    }
-
-    fn taken(&mut self, delivery: Delivery) -> Option<JobCommand> {
-        let (asked, came) = self.fences;
-        match delivery {
-            Delivery::Fence(number) => {
-                self.fences.1 = number;
-                None
-            }
-            Delivery::Command(JobCommand::KillHorse) if came < asked => None,
-            Delivery::Command(command) => Some(command),
-        }
+        self.commands.try_recv().ok()
     }
 }
 
@@ -117,15 +84,15 @@ pub struct Commands {
 enum Request {
     /// Listen for commands to this worker.
     Listen(Listener),
-    /// Bring what was published to this worker until now, and then this number.
-    Fence { worker: WorkerName, number: u64 },
+    /// Bring what was published until now, and then say so.
+    CatchUp(oneshot::Sender<()>),
 }
 
 /// A slot that wants its commands.
 #[derive(Debug)]
 struct Listener {
     worker: WorkerName,
-    mailbox: mpsc::Sender<Delivery>,
+    mailbox: mpsc::Sender<JobCommand>,
     /// Told when commands come through; an unreachable Redis does not hold a slot up.
     listening: oneshot::Sender<()>,
 }
@@ -140,21 +107,21 @@ impl Commands {
         Self { requests, _tasks: tasks }
     }
 
-    /// The mailbox of a worker that nothing comes into yet.
-    pub fn mailbox(&self, worker: WorkerName) -> Mailbox {
-        let (_, deliveries) = mpsc::channel(1);
-        Mailbox { worker, deliveries, requests: self.requests.clone(), fences: (0, 0) }
+    /// A mailbox that nothing comes into yet.
+    pub fn mailbox(&self) -> Mailbox {
+        let (_, commands) = mpsc::channel(1);
+        Mailbox { commands, requests: self.requests.clone() }
     }
 
     /// From now on commands to this worker come into its mailbox, for as long as it is kept.
     pub async fn listen(&self, worker: WorkerName) -> Mailbox {
-        let (mailbox, deliveries) = mpsc::channel(COMMANDS_MAX);
+        let (mailbox, commands) = mpsc::channel(COMMANDS_MAX);
         let (listening, listens) = oneshot::channel();
-        let listener = Listener { worker: worker.clone(), mailbox, listening };
+        let listener = Listener { worker, mailbox, listening };
         // If the task is gone, the process is ending.
         drop(self.requests.send(Request::Listen(listener)).await);
         drop(listens.await);
-        Mailbox { deliveries, ..self.mailbox(worker) }
+        Mailbox { commands, requests: self.requests.clone() }
     }
 }
 
@@ -163,7 +130,7 @@ struct Task {
     inputs: mpsc::Sender<Input>,
     reporter: Reporter,
     asked: mpsc::Receiver<Request>,
-    mailboxes: BTreeMap<WorkerName, mpsc::Sender<Delivery>>,
+    mailboxes: BTreeMap<WorkerName, mpsc::Sender<JobCommand>>,
 }
 
 impl Task {
@@ -213,12 +180,13 @@ impl Task {
                         // A slot that gave up waiting is on its way out.
                         let _ = listening.send(());
                     }
-                    Some(Request::Fence { worker, number }) => {
+                    Some(Request::CatchUp(done)) => {
                         let caught_up = subscription.catch_up().await;
                         while let Some(received) = subscription.came() {
                             self.bring(received).await;
                         }
-                        self.deliver(&worker, Delivery::Fence(number));
+                        // A slot that gave up waiting goes on without.
+                        let _ = done.send(());
                         caught_up?;
                     }
                     None => return Ok(()),
@@ -251,8 +219,8 @@ impl Task {
                         let _ = listening.send(());
                     }
                     // What was published is lost.
-                    Some(Request::Fence { worker, number }) => {
-                        self.deliver(&worker, Delivery::Fence(number));
+                    Some(Request::CatchUp(done)) => {
+                        let _ = done.send(());
                     }
                     None => return false,
                 },
@@ -274,14 +242,11 @@ impl Task {
                 return (self.reporter)(&Event::Warning(text));
             }
         };
-        self.deliver(&worker, Delivery::Command(job_command));
-    }
-
-    fn deliver(&self, worker: &WorkerName, delivery: Delivery) {
-        let mailbox = self.mailboxes.get(worker);
-        if mailbox
-            .is_some_and(|mailbox| matches!(mailbox.try_send(delivery), Err(TrySendError::Full(_))))
-        {
+        let mailbox = self.mailboxes.get(&worker);
+        let full = |mailbox: &mpsc::Sender<JobCommand>| {
+            matches!(mailbox.try_send(job_command.clone()), Err(TrySendError::Full(_)))
+        };
+        if mailbox.is_some_and(full) {
             let text = format!("a command to worker {worker} is dropped: too many are waiting");
             (self.reporter)(&Event::Warning(text));
         }

@@ -150,7 +150,7 @@ impl Slot {
     /// A slot with this worker record; nothing is written yet.
     pub fn new(shared: Shared, birth: WorkerBirth) -> Self {
         // Nobody sends anything before it is registered.
-        let commands = shared.commands.mailbox(birth.name.clone());
+        let commands = shared.commands.mailbox();
         let order =
             QueueOrder::new(shared.settings.strategy, birth.queues.clone(), Moment::now().nanos());
         let (next_heartbeat, webhooks) = (Moment::now(), Webhooks::default());
@@ -189,10 +189,7 @@ impl Slot {
             let job = match next.take() {
                 Some(job) => job,
                 None => match self.take().await {
-                    Take::Job(job) => {
-                        self.commands.fence();
-                        job
-                    }
+                    Take::Job(job) => job,
                     Take::End(end) => break end,
                 },
             };
@@ -233,6 +230,7 @@ impl Slot {
             }
             // Listening begins before looking, so that a push in between is not missed.
             let woken = self.shared.wakeups.as_ref().map(|wakeups| wakeups.listen());
+            self.commands.catch_up().await;
             match self.start().await {
                 Some(StartReply::Job(job)) => return Take::Job(job),
                 Some(StartReply::Suspended) => {
