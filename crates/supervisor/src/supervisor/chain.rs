@@ -131,10 +131,27 @@ impl Supervisor {
         // Only one that was not told to end says this, or one that is broken. Its end follows,
         // unless its base died before it could fork it.
         self.report(&Event::Detail(format!("generation {id} hung up: {error}")));
-        if !self.chain.kill_generation(id) {
+        let lives = self.chain.kill_generation(id);
+        let loading = self.loading.as_mut().filter(|loading| loading.generation == id);
+        let status = loading.and_then(|loading| {
+            loading.hung_up = true;
+            loading.status
+        });
+        if !lives {
             self.chain.forget_generation(id);
-            self.generation_ended(id, None);
+            self.generation_ended(id, status);
         }
+    }
+
+    /// A generation's process has ended. What it said before may still be on its way: a generation
+    /// that cannot be loaded says so and ends.
+    fn generation_process_ended(&mut self, id: GenerationId, status: i32) {
+        let loading = self.loading.as_mut().filter(|loading| loading.generation == id);
+        if let Some(loading) = loading.filter(|loading| !loading.hung_up) {
+            loading.status = Some(status);
+            return;
+        }
+        self.generation_ended(id, Some(status));
     }
 
     /// Reaps what has ended below this process.
@@ -151,7 +168,7 @@ impl Supervisor {
         }
         match *who {
             Who::Base(id) => self.base_ended(id),
-            Who::Generation(id, status) => self.generation_ended(id, Some(status)),
+            Who::Generation(id, status) => self.generation_process_ended(id, status),
             Who::Horse(_) => {}
             Who::Other => {
                 let companion = self.settings.companions.iter().find(|c| c.pid == pid);

@@ -22,6 +22,10 @@ pub(super) struct Loading {
     pub(super) until: Moment,
     loaded: Option<Measured>,
     snapshot: Snapshot,
+    /// Its connection is at its end: nothing it said is on its way any more.
+    pub(super) hung_up: bool,
+    /// How its process has ended.
+    pub(super) status: Option<i32>,
 }
 
 /// How long the steps of a loading took.
@@ -135,6 +139,8 @@ impl Supervisor {
             until: asked + GENERATION_LOAD_MAX,
             loaded: None,
             snapshot: Snapshot::new(),
+            hung_up: false,
+            status: None,
         });
         let begun = match self.settings.isolation {
             Isolation::Fork | Isolation::Reuse(_) => {
@@ -298,7 +304,7 @@ impl Supervisor {
     pub(super) fn generation_ended(&mut self, generation: GenerationId, status: Option<i32>) {
         let serving = self.machine.serving() == Some(generation);
         let loading = self.machine.loading() == Some(generation);
-        if !serving && !loading || self.exit.is_some() {
+        if !serving && !loading || self.ending || self.exit.is_some() {
             return;
         }
         if serving {

@@ -31,6 +31,8 @@ impl Supervisor {
             // Nothing that still runs could be recorded.
             self.shutdown.climb_to(Phase::Cold);
         }
+        // A job that runs to its end may still need what dies meanwhile; after a failure none does.
+        self.ending = !matches!(exit, Exit::Done);
         self.end_slots().await;
         self.end_upkeep(&exit).await;
         self.ending = true;
