@@ -110,7 +110,7 @@ pub fn sentinel_of(master: u16) -> SpecialServer {
     let port = free_port();
     let text = format!(
         "port {port}\nsentinel monitor mymaster 127.0.0.1 {master} 1\n\
-         sentinel down-after-milliseconds mymaster 300\nsentinel failover-timeout mymaster 3000\n"
+         sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 3000\n"
     );
     fs::write(folder.join("sentinel.conf"), text).expect("written");
     let sentinel = SpecialServer::start(folder, port, &["sentinel.conf", "--sentinel"])

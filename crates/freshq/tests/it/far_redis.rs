@@ -7,13 +7,19 @@ use crate::context::{Context, Worker};
 
 const TASKS: &str = "
 import os, time
+from redis.sentinel import MasterNotFoundError
 from rq import get_current_job
 
 def reach():
     job = get_current_job()
     job.meta['here'] = True
-    job.save_meta()
-    return job.connection.info('server')['tcp_port']
+    while True:
+        try:
+            job.save_meta()
+            return job.connection.info('server')['tcp_port']
+        except MasterNotFoundError:
+            # A sentinel doubts a master that is slow to answer; the job's timeout bounds this.
+            time.sleep(0.05)
 
 def wait_for(path, begun):
     open(begun, 'w').close()
