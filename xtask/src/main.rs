@@ -5,7 +5,11 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask tidy | reference | bench [harness arguments]";
+const USAGE: &str =
+    "usage: cargo xtask tidy | reference | prove [SAVES] | bench [harness arguments]";
+
+/// How often `prove` saves code in each of its tests.
+const PROOF_SAVES: &str = "10000";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -13,6 +17,7 @@ fn main() -> ExitCode {
     match args.next().as_deref() {
         Some("tidy") => tidy(&root),
         Some("reference") => reference(&root),
+        Some("prove") => prove(&root, &args.next().unwrap_or_else(|| PROOF_SAVES.to_owned())),
         Some("bench") => bench(&root, args.collect()),
         _ => {
             eprintln!("{USAGE}");
@@ -34,6 +39,17 @@ fn reference(root: &Path) -> ExitCode {
     let status = Command::new("cargo")
         .args(["test", "--quiet", "-p", "freshq", "--lib", "reference"])
         .env("FRESHQ_WRITE_REFERENCE", "1")
+        .current_dir(root)
+        .status();
+    if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the tests of the promise of fresh code with many more saves than the suite has time for.
+fn prove(root: &Path, saves: &str) -> ExitCode {
+    let status = Command::new("cargo")
+        .args(["test", "-p", "freshq", "--test", "it", "freshness", "--", "--nocapture"])
+        .args(["--test-threads", "1"])
+        .env("FRESHQ_PROOF_SAVES", saves)
         .current_dir(root)
         .status();
     if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

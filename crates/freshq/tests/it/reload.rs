@@ -39,28 +39,6 @@ fn learned(context: &Context, args: &[&str]) -> Worker {
 }
 
 #[test]
-fn a_job_enqueued_after_a_save_runs_the_new_code_without_any_pause() {
-    let context = project();
-    let worker = learned(&context, &[]);
-    for n in 1..=300 {
-        // The same length, and many within one second: what a `.pyc` cannot tell apart.
-        let saved = format!("VERSION = 'v{n:03}'\n");
-        match n % 3 {
-            0 => context.write("app/version.py", &saved),
-            1 => context.replace("app/version.py", &saved),
-            _ => {
-                fs_err::remove_file(context.path("app/version.py")).unwrap();
-                context.write("app/version.py", &saved);
-            }
-        }
-        let end = context.eval("run('app.tasks.version')");
-        assert_eq!(end, json!(["finished", format!("v{n:03}")]), "{}", worker.output());
-    }
-    let output = worker.stop();
-    assert!(output.contains("301 finished, 0 failed"), "{output}");
-}
-
-#[test]
 fn a_running_job_ends_on_the_code_it_began_with() {
     let context = project();
     let worker = learned(&context, &["--num-workers", "2"]);

@@ -10,8 +10,8 @@ use std::path::{Component, Path};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-/// What counts when nothing is asked for.
-const DEFAULT_INCLUDE: &str = "**/*.py";
+/// What always counts: code.
+const CODE: &str = "**/*.py";
 
 /// Marks a virtual environment.
 pub(super) const VENV_MARK: &str = "pyvenv.cfg";
@@ -52,10 +52,9 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Takes globs relative to a root; without any include, Python files count.
+    /// Takes globs relative to a root; `include` names what counts besides Python files.
     pub fn new(include: &[String], ignore: &[String]) -> Result<Self, globset::Error> {
-        let default = [DEFAULT_INCLUDE.to_owned()];
-        let include = if include.is_empty() { &default } else { include };
+        let include = include.iter().map(String::as_str).chain([CODE]);
         let mut ignored = Vec::new();
         let mut skipped = Vec::new();
         for pattern in ignore.iter().map(|pattern| anchored(pattern)) {
@@ -65,7 +64,7 @@ impl Filter {
             ignored.push(pattern);
         }
         Ok(Self {
-            include: globs(include.iter().map(|pattern| anchored(pattern)))?,
+            include: globs(include.map(anchored))?,
             ignore: globs(ignored)?,
             skip: globs(skipped)?,
         })
@@ -151,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn python_files_count_unless_something_else_is_asked_for() {
+    fn python_files_count_and_what_else_is_asked_for() {
         check(&[], &[], "/app/a.py", true);
         check(&[], &[], "/app/pkg/sub/a.py", true);
         check(&[], &[], "/app/a.txt", false);
         check(&[], &[], "/elsewhere/a.py", false);
         check(&[], &[], "/app", false);
         check(&["templates/**"], &[], "/app/templates/x/a.html", true);
-        check(&["templates/**"], &[], "/app/a.py", false);
+        check(&["templates/**"], &[], "/app/a.py", true);
         check(&["templates/**"], &[], "/app/pkg/templates/a.html", false);
     }
 
