@@ -151,7 +151,8 @@ fn keys() -> String {
     let table: Vec<_> = lines.map(|line| format!("|{line}\n")).collect();
     format!(
         "{HEAD}\n# Keys in Redis\n\nWith the prefix `rq` (`RQ_KEY_PREFIX`) and queue `q`, job `j`, execution \
-         `e`, worker `w`. All but the fields that\nbegin with `freshq` are RQ's.\n\n{}",
+         `e`, worker `w`. All is RQ's\nbut the fields `generation` and `code_hash` of a \
+         job, and those of a worker that begin with `freshq`.\n\n{}",
         table.concat()
     )
 }

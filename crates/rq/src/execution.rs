@@ -16,6 +16,7 @@ use redis::{Script, Value};
 use serde_json::json;
 
 use crate::client::Client;
+use crate::code::Code;
 use crate::error::Error;
 use crate::job::{Job, JobHash, JobRefusal};
 use crate::names::{ExecutionId, JobId, QueueName, WorkerName};
@@ -31,7 +32,8 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| script!("release"));
 
 /// Fields of a job that a start changes and a release changes back, in the order that the script
 /// for a release takes them.
-const CHANGED_BY_START: [&str; 4] = ["status", "started_at", "worker_name", "last_heartbeat"];
+const CHANGED_BY_START: [&str; 6] =
+    ["status", "started_at", "worker_name", "last_heartbeat", "generation", "code_hash"];
 /// RQ's text for a job that was stopped, to the letter: people and their tools match on it.
 pub const STOPPED_TEXT: &str = "Job stopped by user, work-horse terminated.";
 /// Most that the fields of a job may take: they are in memory several times on their way to it.
@@ -48,6 +50,8 @@ pub struct StartRequest {
     pub queues: Vec<QueueName>,
     /// Id of the execution, chosen by the caller; the same id again returns the same job.
     pub execution: ExecutionId,
+    /// The code that serves now.
+    pub code: Code,
     /// Now.
     pub now: Timestamp,
     /// Time between two heartbeats of a running job.
@@ -78,6 +82,8 @@ pub struct Started {
     pub queue: QueueName,
     /// This attempt.
     pub execution: ExecutionId,
+    /// The code that its record names.
+    pub code: Code,
     /// When it was taken.
     pub started_at: Timestamp,
     /// Its fields, as they were before.
@@ -299,12 +305,17 @@ impl Client {
         Ok(if reply == Value::Int(1) { Released::Done } else { Released::NotMine })
     }
 
-    /// Renews the time of the start, when the job begins after a wait.
-    pub async fn begin(&self, started: &Started, now: Timestamp) -> Result<(), Error> {
-        let prefix = self.keys().prefix().as_bytes();
-        let now = now.text();
+    /// Renews what the start has said, when the job begins after a wait or on other code.
+    pub async fn begin(&self, started: &Started, code: Code, now: Timestamp) -> Result<(), Error> {
         let keys = [self.keys().worker(&started.worker)];
-        self.run(&BEGIN, &keys, &[prefix, started.job.as_bytes(), now.as_bytes()]).await?;
+        let request = json!({
+            "prefix": self.keys().prefix(),
+            "now": now.text(),
+            "generation": code.generation,
+            "code_hash": code.hash.to_string(),
+        })
+        .to_string();
+        self.run(&BEGIN, &keys, &[request.as_bytes(), started.job.as_bytes()]).await?;
         Ok(())
     }
 
@@ -338,6 +349,8 @@ impl Client {
             "worker": request.worker.as_str(),
             "queues": queues,
             "execution": request.execution.as_str(),
+            "generation": request.code.generation,
+            "code_hash": request.code.hash.to_string(),
             "now": request.now.text(),
             "now_float": request.now.float(),
             "now_seconds": request.now.seconds(),
@@ -451,6 +464,7 @@ fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error
                 worker: request.worker.clone(),
                 queue,
                 execution: request.execution.clone(),
+                code: request.code,
                 started_at: request.now,
                 hash,
                 too_large: Some(too_large).filter(|field| !field.is_empty()),

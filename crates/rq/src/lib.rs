@@ -12,7 +12,7 @@
 //! | --- | --- | --- |
 //! | `rq:queue:q` | list | job ids, taken from the left |
 //! | `rq:queues` | set | keys of queues |
-//! | `rq:job:j` | hash | the job |
+//! | `rq:job:j` | hash | the job; `generation` and `code_hash` tell which code runs it, or ran it last |
 //! | `rq:job:j:dependents`, `rq:job::j:dependencies` | set | who waits for it, whom it waits for |
 //! | `rq:results:j` | stream | its results, newest last |
 //! | `rq:execution:j:e`, `rq:executions:j` | hash, sorted set | its attempts that run |
@@ -27,7 +27,9 @@
 //! | `rq:suspended` | string | exists while workers are suspended |
 //! | `rq:scheduler-lock:q`, `rq:scheduler:s` | string, hash | who moves scheduled jobs to `q` |
 //!
-//! freshq adds fields to the worker's hash: `freshq_execution`, `freshq_job`, `freshq_queue` and
+//! freshq adds two fields to a job's hash when it takes the job: `generation`, the number of the loaded
+//! version of the user's code that runs it, and `code_hash` over the files of that. Clients of RQ leave
+//! them alone. It also adds fields to the worker's hash: `freshq_execution`, `freshq_job`, `freshq_queue` and
 //! `freshq_undo` while it holds a job, `freshq_finished` with the last execution it ended.
 //! With them `start` and `finish` can be sent again after a lost answer, and a start can be
 //! undone. It also writes `current_job`, which readers of RQ 2 show.
@@ -43,6 +45,7 @@
 //! Read next: [`Client::start`], [`Client::finish`], `scripts/start.lua`, `scripts/finish.lua`.
 
 mod client;
+mod code;
 mod commands;
 mod endpoint;
 mod error;
@@ -64,6 +67,7 @@ mod url;
 mod worker;
 
 pub use client::{Client, Connect, Peek, Server};
+pub use code::{Code, CodeHash};
 pub use commands::{Command, CommandError, Received, Subscription};
 pub use error::{ConnectError, Error, RegisterError};
 pub use execution::{

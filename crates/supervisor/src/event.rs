@@ -47,6 +47,8 @@ pub enum Event {
         queue: QueueName,
         /// Generation it runs on.
         generation: GenerationId,
+        /// If it is the first on that: for how long the generation serves.
+        first_after: Option<Duration>,
     },
     /// An execution has ended and is recorded.
     JobEnded {

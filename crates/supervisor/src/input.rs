@@ -7,6 +7,7 @@ use crate::event::WorkerEnd;
 use crate::forkserver::BaseId;
 use crate::forkserver::link::LinkError;
 use crate::forkserver::messages::{FromBase, FromGeneration, FromSpawned, Learned};
+use crate::reload::ledger::Ticket;
 use crate::reload::machine::GenerationId;
 use crate::worker::horse::Horse;
 
@@ -79,8 +80,8 @@ pub struct HorseRequest {
 /// What a slot at the barrier is told.
 #[derive(Debug)]
 pub enum Grant {
-    /// Run the job on this horse.
-    Horse(Horse),
+    /// Run the job on this horse, which is of that code.
+    Horse(Horse, Ticket),
     /// The newest code is broken and jobs are held: give the job back.
     Hold,
 }

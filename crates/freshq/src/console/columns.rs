@@ -63,9 +63,12 @@ impl Columns {
                 };
                 info(Colour::Green, "ready", format!("{who}: {}", rq_words::listening(queues)))
             }
-            Event::JobBegun { job, description, queue, generation, .. } => {
+            Event::JobBegun { job, description, queue, generation, first_after, .. } => {
                 let call = rq_words::job(queue, job, self.described(description));
-                info(Colour::Dim, "job", format!("{call}  generation {generation}"))
+                let first = first_after.map_or(String::new(), |after| {
+                    format!(", its first job, {} after it served", millis(after))
+                });
+                info(Colour::Dim, "job", format!("{call}  generation {generation}{first}"))
             }
             Event::JobEnded { .. } => self.job_ended(event)?,
             Event::JobReleased { job, why } => {

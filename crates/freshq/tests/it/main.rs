@@ -21,6 +21,7 @@ mod preload;
 mod processes;
 mod project_file;
 mod python_hooks;
+mod record;
 mod reload;
 mod scheduler;
 mod upkeep;

@@ -34,6 +34,8 @@ OWN = {
     "execution_ended_at",
     "freshq_finished",
 }
+# Fields of a job that only freshq writes.
+FRESHQS = {"generation", "code_hash"}
 LONG = 5000
 
 
@@ -212,7 +214,8 @@ def shown(field, value):
 
 
 def fields(pairs):
-    return {name.decode(): shown(name.decode(), value) for name, value in pairs.items()}
+    named = {name.decode(): value for name, value in pairs.items()}
+    return {name: shown(name, value) for name, value in named.items() if name not in FRESHQS}
 
 
 def magnitude(score):

@@ -57,7 +57,8 @@ def look():
         kind = r.type(key).decode()
         names = []
         if kind == "hash":
-            names = sorted(name.decode() for name in r.hkeys(key) if not name.startswith(b"freshq_"))
+            ours = {b"generation", b"code_hash"}
+            names = sorted(name.decode() for name in r.hkeys(key) if not name.startswith(b"freshq_") and name not in ours)
         if kind in ("set", "zset"):
             names = [name.decode() for name in (r.smembers if kind == "set" else lambda k: r.zrange(k, 0, -1))(key)]
         life = "for ever" if r.ttl(key) < 0 else "some time"

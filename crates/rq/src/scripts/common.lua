@@ -7,7 +7,7 @@ local RECORD_LIFE = 480
 -- RQ's timeout for jobs that give none.
 local DEFAULT_TIMEOUT = 180
 -- Fields of a job that a start changes, and a release changes back.
-local CHANGED_BY_START = {'status', 'started_at', 'worker_name', 'last_heartbeat'}
+local CHANGED_BY_START = {'status', 'started_at', 'worker_name', 'last_heartbeat', 'generation', 'code_hash'}
 
 -- The type of a key. Asked once: within a run a key that exists keeps its type or goes, and a key that
 -- has gone reads as an empty one of its type.

@@ -53,7 +53,7 @@ local function take(s, queue, id, flat, had, too_large)
   local wip, member = registry_key(P, 'wip', origin), id .. ':' .. s.execution
   if not write('ZADD', wip, s.now_seconds + life, member) then return nil end
   call('HSET', job, 'status', 'started', 'started_at', s.now, 'last_heartbeat', s.now,
-    'worker_name', s.worker)
+    'worker_name', s.worker, 'generation', s.generation, 'code_hash', s.code_hash)
   if 0 <= ttl then call('PERSIST', job) end
   write_own('HSET', worker, 'state', 'busy', 'last_heartbeat', s.now, 'current_job', id,
     'freshq_execution', s.execution, 'freshq_job', id, 'freshq_queue', queue,

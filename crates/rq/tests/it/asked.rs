@@ -29,12 +29,14 @@ async fn a_job_that_asks_for_it_is_queued_as_rq_queues_it() {
     assert_eq!(world.finish(&finish).await, Finished::Retried { left: 1 });
     world.dump().await.since(&before).without("rq:worker").assert_is(
         "rq:job:j hash, 17 min
+         - code_hash: 0001020304ff
          - created_at: 2026-01-01T00:00:00.000000Z
          - data: call
          - description: f()
          - ended_at: 2026-01-02T03:04:18.500006Z
          - enqueued_at: 2026-01-02T03:04:18.500006Z
          - failure_callback_name:
+         - generation: 7
          - group_id:
          - last_heartbeat: 2026-01-02T03:04:18.500006Z
          - meta: new

@@ -12,8 +12,8 @@ use embedded::testing::{self, TestRedis};
 use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 use rq::{
-    Client, Connect, Ending, ExecutionId, FailureLeaves, Finish, Finished, JobId, QueueName,
-    Source, StartReply, StartRequest, Started, Timestamp, WorkerBirth, WorkerName,
+    Client, Code, CodeHash, Connect, Ending, ExecutionId, FailureLeaves, Finish, Finished, JobId,
+    QueueName, Source, StartReply, StartRequest, Started, Timestamp, WorkerBirth, WorkerName,
 };
 
 /// 2026-01-02T03:04:05.000006Z, in microseconds.
@@ -294,11 +294,17 @@ impl fmt::Debug for Dump {
 }
 
 /// A start of worker `w1` at second 10.
+/// A version of the user's code.
+pub(crate) fn code(generation: u64) -> Code {
+    Code { generation, hash: CodeHash::new([0, 1, 2, 3, 4, 0xff]) }
+}
+
 pub(crate) fn request(execution: &str, queues: &[&str]) -> StartRequest {
     StartRequest {
         worker: WorkerName::new("w1"),
         queues: queues.iter().map(|queue| QueueName::new(*queue)).collect(),
         execution: ExecutionId::new(execution),
+        code: code(7),
         now: at(10),
         monitoring_interval: Duration::from_secs(30),
         worker_ttl: Duration::from_mins(7),

@@ -25,12 +25,14 @@ async fn a_success_leaves_what_rq_leaves() {
         "rq:finished:q zset, for ever
          - j 1767323558
          rq:job:j hash, 9 min
+         - code_hash: 0001020304ff
          - created_at: 2026-01-01T00:00:00.000000Z
          - data: call
          - description: f()
          - ended_at: 2026-01-02T03:04:18.500006Z
          - enqueued_at: 2026-01-01T00:00:00.000000Z
          - failure_callback_name:
+         - generation: 7
          - group_id:
          - last_heartbeat: 2026-01-02T03:04:18.500006Z
          - origin: q
@@ -77,12 +79,14 @@ async fn a_failure_leaves_what_rq_leaves() {
         "rq:failed:q zset, for ever
          - j {}
          rq:job:j hash, 525600 min
+         - code_hash: 0001020304ff
          - created_at: 2026-01-01T00:00:00.000000Z
          - data: call
          - description: f()
          - ended_at: 2026-01-02T03:04:18.500006Z
          - enqueued_at: 2026-01-01T00:00:00.000000Z
          - failure_callback_name:
+         - generation: 7
          - group_id:
          - last_heartbeat: 2026-01-02T03:04:18.500006Z
          - origin: q

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rq::{Client, Finished, JobId, QueueName, StartReply, WorkerState};
 
-use crate::common::{World, at, birth, failure, options, request, success, taken};
+use crate::common::{World, at, birth, code, failure, options, request, success, taken};
 
 #[tokio::test]
 async fn out_of_memory_a_job_stays_in_its_queue() {
@@ -64,7 +64,7 @@ async fn scripts_that_the_server_forgot_are_sent_again() {
     world.send(&[flush]).await;
     let started = world.take("e").await;
     world.send(&[flush]).await;
-    world.client.begin(&started, at(12)).await.unwrap();
+    world.client.begin(&started, code(8), at(12)).await.unwrap();
     world.send(&[flush]).await;
     world.client.release(&started.worker, &started, at(13)).await.unwrap();
     let started = world.take("e2").await;

@@ -2,13 +2,15 @@
 
 use rq::{Finished, JobId, Released, StartReply};
 
-use crate::common::{World, at, birth, request, success, taken};
+use crate::common::{World, at, birth, code, request, success, taken};
 
 #[tokio::test]
 async fn a_release_leaves_everything_as_it_was() {
-    for fields in
-        ["", "status started", "worker_name dead started_at 2025-01-01T00:00:00.000000Z meta x"]
-    {
+    for fields in [
+        "",
+        "status started",
+        "worker_name dead started_at 2025-01-01T00:00:00.000000Z meta x generation 3",
+    ] {
         let world = World::new().await;
         world.client.register(&birth(), at(0)).await.unwrap();
         world.enqueue("j", "q", fields).await;
@@ -179,17 +181,20 @@ async fn a_job_with_another_queue_as_its_origin_goes_back_to_where_it_was_taken(
 }
 
 #[tokio::test]
-async fn the_begin_of_a_job_renews_its_start() {
+async fn the_begin_of_a_job_renews_its_start_and_its_code() {
     let world = World::new().await;
     let started = world.run("j", "").await;
     let before = world.dump().await;
-    world.client.begin(&started, at(30)).await.unwrap();
+    assert_eq!(world.field("j", "generation").await.as_deref(), Some("7"));
+    world.client.begin(&started, code(8), at(30)).await.unwrap();
+    assert_eq!(world.field("j", "generation").await.as_deref(), Some("8"));
+    assert_eq!(world.field("j", "code_hash").await.as_deref(), Some("0001020304ff"));
     assert_eq!(world.field("j", "started_at").await, Some(at(30).text()));
     assert_eq!(world.dump().await.since(&before).keys(), ["rq:job:j"]);
     for change in ["HSET rq:job:j status canceled", "DEL rq:job:j"] {
         world.send(&[change]).await;
         let before = world.dump().await;
-        world.client.begin(&started, at(40)).await.unwrap();
+        world.client.begin(&started, code(9), at(40)).await.unwrap();
         assert_eq!(world.dump().await, before);
     }
 }

@@ -22,12 +22,14 @@ async fn a_repeat_at_once_is_written_as_rq_writes_it() {
         "rq:finished:q zset, for ever
          - j 1767323558
          rq:job:j hash, for ever
+         - code_hash: 0001020304ff
          - created_at: 2026-01-01T00:00:00.000000Z
          - data: call
          - description: f()
          - ended_at: 2026-01-02T03:04:18.500006Z
          - enqueued_at: 2026-01-02T03:04:18.500006Z
          - failure_callback_name:
+         - generation: 7
          - group_id:
          - last_heartbeat: 2026-01-02T03:04:18.500006Z
          - meta: new

@@ -30,12 +30,14 @@ async fn a_start_registers_what_rq_registers() {
          rq:executions:j zset, 3 min
          - e 1767323205
          rq:job:j hash, for ever
+         - code_hash: 0001020304ff
          - created_at: 2026-01-01T00:00:00.000000Z
          - data: call
          - description: f()
          - ended_at:
          - enqueued_at: 2026-01-01T00:00:00.000000Z
          - failure_callback_name:
+         - generation: 7
          - group_id:
          - last_heartbeat: 2026-01-02T03:04:15.000006Z
          - origin: q
@@ -54,7 +56,7 @@ async fn a_start_registers_what_rq_registers() {
          - freshq_execution: e
          - freshq_job: j
          - freshq_queue: q
-         - freshq_undo: {\"before\":[\"queued\",\"\",\"\",\"\"],\"life\":90,\"ttl\":-1}
+         - freshq_undo: {\"before\":[\"queued\",\"\",\"\",\"\",false,false],\"life\":90,\"ttl\":-1}
          - hostname: host
          - ip_address: 127.0.0.1:9
          - last_heartbeat: 2026-01-02T03:04:15.000006Z

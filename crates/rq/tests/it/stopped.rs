@@ -25,12 +25,14 @@ async fn a_stopped_job_leaves_what_rq_leaves() {
         "rq:failed:q zset, for ever
          - j 1798859058
          rq:job:j hash, 525600 min
+         - code_hash: 0001020304ff
          - created_at: 2026-01-01T00:00:00.000000Z
          - data: call
          - description: f()
          - ended_at:
          - enqueued_at: 2026-01-01T00:00:00.000000Z
          - failure_callback_name:
+         - generation: 7
          - group_id:
          - last_heartbeat: 2026-01-02T03:04:18.500006Z
          - origin: q

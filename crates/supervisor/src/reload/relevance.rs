@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use rq::CodeHash;
 use sha2::{Digest, Sha256};
 
 use crate::watch::Change;
@@ -36,13 +37,14 @@ impl LoadedCode {
     }
 
     /// One short hash of all of it: the proof that a reload is what it says.
-    pub fn fingerprint(&self) -> String {
+    pub fn fingerprint(&self) -> CodeHash {
         let mut hasher = Sha256::new();
         for (path, hash) in &self.files {
             hasher.update(path.as_os_str().as_encoded_bytes());
             hasher.update(hash.as_bytes());
         }
-        hex(&hasher.finalize()[..4])
+        let hash = hasher.finalize();
+        CodeHash::new([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5]])
     }
 
     /// Files whose content on disk is no longer what was compiled.

@@ -128,9 +128,13 @@ impl Supervisor {
             if horse.exit.try_recv().is_ok() {
                 continue; // it died while it waited
             }
+            let generation = horse.generation;
+            // Nothing runs on code that never served.
+            let Some(ticket) = self.ledger.ticket(generation) else { continue };
             let Some(request) = self.barrier.waiting.pop_front() else { return };
-            if let Err(Grant::Horse(unused)) = request.reply.send(Grant::Horse(horse)) {
-                self.barrier.spares.push_front(unused);
+            match request.reply.send(Grant::Horse(horse, ticket)) {
+                Err(Grant::Horse(unused, _)) => self.barrier.spares.push_front(unused),
+                Err(Grant::Hold) | Ok(()) => self.ledger.works(generation),
             }
         }
     }

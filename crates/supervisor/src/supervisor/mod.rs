@@ -39,6 +39,7 @@ use crate::forkserver::readiness::{self, Registered};
 use crate::forkserver::{BaseCommand, BaseId, Chain, bootstrap, reaper};
 use crate::input::Input;
 use crate::reload::learned::LearnedImports;
+use crate::reload::ledger::Ledger;
 use crate::reload::machine::{self, Availability, Machine, OnBroken};
 use crate::reload::relevance::LoadedCode;
 use crate::settings::{BASE_START_MAX, INPUTS_MAX, Isolation, Settings};
@@ -102,6 +103,8 @@ pub struct Supervisor {
     unfinished: BTreeMap<PathBuf, Moment>,
     /// The user's files as the newest attempt compiled them.
     code: LoadedCode,
+    /// The code of the generations that serve or have served.
+    ledger: Ledger,
     learned: LearnedImports,
     loading: Option<Loading>,
     /// The code that serves, for interpreters that are to load the same.
@@ -179,12 +182,13 @@ impl Supervisor {
         let supervisor = Self {
             out: Out(reporter),
             signals: Some(signals),
-            orders: watch::Sender::new(Orders { phase: Phase::Running, open: false }),
+            orders: watch::Sender::new(Orders { phase: Phase::Running, open: None }),
             chain: Chain::new(command, inputs_sender.clone()),
             machine: Machine::new(on_broken, Moment::now()),
             watcher,
             unfinished: BTreeMap::new(),
             code: LoadedCode::default(),
+            ledger: Ledger::default(),
             learned: LearnedImports::load(&settings.project_cache, &interpreter, &settings.preload),
             loading: None,
             snapshot: Snapshot::new(),
@@ -286,11 +290,12 @@ impl Supervisor {
     fn settle(&mut self) {
         self.give_horses();
         self.renew_base();
-        let open = self.machine.serving().is_some()
-            && self.machine.availability() != Availability::Hold
-            && self.upkeep_unprepared == 0;
+        let may_open =
+            self.machine.availability() != Availability::Hold && self.upkeep_unprepared == 0;
+        let serving = self.machine.serving().filter(|_| may_open);
+        let open = serving.and_then(|generation| self.ledger.code(generation));
         self.give_orders(Orders { phase: self.shutdown.phase(), open });
-        if open && !self.listening && self.settings.workers.len() <= self.slots_ready {
+        if open.is_some() && !self.listening && self.settings.workers.len() <= self.slots_ready {
             self.listening = true;
             self.report(&Event::Listening {
                 workers: self.settings.workers.clone(),

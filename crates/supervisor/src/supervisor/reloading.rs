@@ -193,10 +193,12 @@ impl Supervisor {
         let Some(loading) = self.loading.take() else { return };
         self.snapshot = loading.snapshot;
         let Some(measured) = loading.loaded else { return };
+        let hash = self.code.fingerprint();
+        self.ledger.serves(generation, hash, Moment::now());
         let serving = Serving {
             generation,
             files: self.code.len(),
-            fingerprint: self.code.fingerprint(),
+            fingerprint: hash.to_string(),
             seen: loading.asked.since(cause.seen),
             forked: measured.begun.since(loading.asked),
             imported: measured.imported.since(measured.begun),

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rq::{
-    Client, ExecutionId, Finish, FinishReply, RegisterError, StartReply, StartRequest, Started,
-    WorkerBirth, WorkerState,
+    Client, Code, ExecutionId, Finish, FinishReply, RegisterError, StartReply, StartRequest,
+    Started, WorkerBirth, WorkerState,
 };
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{mpsc, watch};
@@ -62,8 +62,8 @@ const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
 pub struct Orders {
     /// How far a stop has gone.
     pub phase: Phase,
-    /// Whether jobs may be taken: a generation serves, and jobs are not held.
-    pub open: bool,
+    /// The code that serves; none: no jobs may be taken, because none serves, or jobs are held.
+    pub open: Option<Code>,
 }
 
 /// Waits until a stop has gone at least this far.
@@ -217,11 +217,11 @@ impl Slot {
             if self.has_run_enough() {
                 return Take::End(WorkerEnd::MaxJobs(self.jobs_run));
             }
-            if !orders.open {
+            let Some(code) = orders.open else {
                 self.rest(None, None).await;
                 idle_since = Moment::now();
                 continue;
-            }
+            };
             let outages = self.shared.outage.count();
             if self.outages_met < outages {
                 // Redis may have come back without our record.
@@ -231,7 +231,7 @@ impl Slot {
             // Listening begins before looking, so that a push in between is not missed.
             let woken = self.shared.wakeups.as_ref().map(|wakeups| wakeups.listen());
             self.commands.catch_up().await;
-            match self.start().await {
+            match self.start(code).await {
                 Some(StartReply::Job(job)) => return Take::Job(job),
                 Some(StartReply::Suspended) => {
                     if self.shared.settings.burst {
@@ -301,13 +301,13 @@ impl Slot {
     }
 
     /// Asks for a job. The same request is sent until it is answered.
-    async fn start(&mut self) -> Option<StartReply> {
+    async fn start(&mut self, code: Code) -> Option<StartReply> {
         self.next_heartbeat = Moment::now() + self.shared.settings.idle_heartbeat_interval();
-        let request = self.start_request();
+        let request = self.start_request(code);
         self.ask("start a job", || self.shared.client.start(&request)).await
     }
 
-    fn start_request(&mut self) -> StartRequest {
+    fn start_request(&mut self, code: Code) -> StartRequest {
         // What came before the next job does not mean it.
         while let Some(command) = self.commands.waiting() {
             self.ignore(&command);
@@ -316,6 +316,7 @@ impl Slot {
             worker: self.birth.name.clone(),
             queues: self.order.queues().to_vec(),
             execution: ExecutionId::random(),
+            code,
             now: clock::wall(),
             monitoring_interval: self.shared.settings.monitoring_interval,
             worker_ttl: self.shared.settings.worker_ttl,
@@ -335,8 +336,8 @@ impl Slot {
             }
         };
         for _ in 0..HORSES_PER_JOB_MAX {
-            let horse = match self.stand_at_the_barrier(job).await {
-                Passage::Granted(Grant::Horse(horse)) => horse,
+            let (horse, ticket) = match self.stand_at_the_barrier(job).await {
+                Passage::Granted(Grant::Horse(horse, ticket)) => (horse, ticket),
                 Passage::Granted(Grant::Hold) => {
                     return self.release(job, "the newest code is broken and jobs are held").await;
                 }
@@ -352,7 +353,7 @@ impl Slot {
                 }
             };
             let began = Moment::now();
-            if let Some(outcome) = self.run_on(horse, job, &parsed).await {
+            if let Some(outcome) = self.run_on((horse, ticket), job, &parsed).await {
                 return self.conclude(job, &parsed.description, outcome, began).await;
             }
         }
@@ -397,8 +398,8 @@ impl Slot {
             meta,
         };
         let orders = *self.shared.orders.borrow();
-        let goes_on = orders.phase == Phase::Running && orders.open && !self.has_run_enough();
-        let next = goes_on.then(|| self.start_request());
+        let goes_on = orders.phase == Phase::Running && !self.has_run_enough();
+        let next = orders.open.filter(|_| goes_on).map(|code| self.start_request(code));
         let send = || self.shared.client.finish(&finish, next.as_ref());
         let reply = self.insist("record the end of a job", send).await;
         self.next_heartbeat = Moment::now() + self.shared.settings.idle_heartbeat_interval();

@@ -17,6 +17,7 @@ use crate::event::Event;
 use crate::forkserver::link::LinkError;
 use crate::forkserver::messages::Purpose;
 use crate::input::{Grant, HorseRequest, Input};
+use crate::reload::ledger::Ticket;
 use crate::settings::EXIT_STATUS_MAX;
 use crate::shutdown::Phase;
 
@@ -65,11 +66,14 @@ impl Slot {
                     }
                 }
                 grant = &mut granted => {
-                    if waited {
-                        let begin = || self.shared.client.begin(job, clock::wall());
+                    let Ok(grant) = grant else { return Passage::Stopping };
+                    if let Grant::Horse(_, Ticket { code, .. }) = grant
+                        && (waited || code != job.code)
+                    {
+                        let begin = || self.shared.client.begin(job, code, clock::wall());
                         self.insist("note the begin of a job", begin).await;
                     }
-                    return grant.map_or(Passage::Stopping, Passage::Granted);
+                    return Passage::Granted(grant);
                 }
                 // Whoever sees the job started expects it to end, so a horse that is on its way is
                 // waited for.
@@ -91,7 +95,7 @@ impl Slot {
     /// Runs the job to its end. None: the horse was dead before it could be given the job.
     pub(super) async fn run_on(
         &mut self,
-        mut horse: Horse,
+        (mut horse, ticket): (Horse, Ticket),
         job: &Started,
         parsed: &Job,
     ) -> Option<Outcome> {
@@ -109,6 +113,7 @@ impl Slot {
             description: parsed.description.clone(),
             queue: job.queue.clone(),
             generation: horse.generation,
+            first_after: ticket.first_since.map(|since| Moment::now().since(since)),
         });
         Some(match self.watch_over(&mut horse, job, parsed.timeout).await {
             Ride::Answered(answer) => {

@@ -1,0 +1,66 @@
+//! What is known of the generations that serve or have served: pure.
+//!
+//! The machine knows numbers; here is what they stand for, for the records of jobs and for people.
+
+use std::collections::BTreeMap;
+
+use rq::{Code, CodeHash};
+
+use super::machine::GenerationId;
+use crate::clock::Moment;
+
+/// What a job that begins is told of the generation that it runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// For the job's record.
+    pub code: Code,
+    /// Since when the generation serves, if this job is its first.
+    pub first_since: Option<Moment>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    hash: CodeHash,
+    since: Moment,
+    /// A horse of it was given out.
+    has_worked: bool,
+}
+
+/// Generations that are remembered; the one before the newest may be asked for again.
+const GENERATIONS_MAX: usize = 100;
+
+/// The generations that may still be given jobs.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    entries: BTreeMap<GenerationId, Entry>,
+}
+
+impl Ledger {
+    /// A generation serves from now on.
+    pub fn serves(&mut self, generation: GenerationId, hash: CodeHash, now: Moment) {
+        self.entries.insert(generation, Entry { hash, since: now, has_worked: false });
+        if GENERATIONS_MAX < self.entries.len() {
+            self.entries.pop_first();
+        }
+    }
+
+    /// What the record of a job says that runs on it; none of one that never served.
+    pub fn code(&self, generation: GenerationId) -> Option<Code> {
+        let entry = self.entries.get(&generation)?;
+        Some(Code { generation: generation.0, hash: entry.hash })
+    }
+
+    /// For a job that is about to be given a horse of it.
+    pub fn ticket(&self, generation: GenerationId) -> Option<Ticket> {
+        let entry = self.entries.get(&generation)?;
+        let first_since = (!entry.has_worked).then_some(entry.since);
+        Some(Ticket { code: self.code(generation)?, first_since })
+    }
+
+    /// A horse of it was given out.
+    pub fn works(&mut self, generation: GenerationId) {
+        if let Some(entry) = self.entries.get_mut(&generation) {
+            entry.has_worked = true;
+        }
+    }
+}
