@@ -10,10 +10,10 @@ import socket
 import sys
 import time
 
-from . import django_project, generation, lifeline, memory
+from . import config, django_project, generation, lifeline, memory
 from .children import Children, task_count, wait_status
 from .frames import Closed, ControlLink
-from .loader import UserCode
+from .loader import UserCode, forget_listings
 
 OLDEST_RQ = (2, 0)
 
@@ -96,6 +96,8 @@ def _import_libraries(settings):
                 return {"kind": "unwanted", "library": name, "imports": unwanted}
     if skipped:
         _forget_orphans()
+    forget_listings(user)
+    config.prepare(settings)
     tasks = task_count()
     if tasks > 1:
         # Some libraries end their threads when they see a fork coming (OpenBLAS does): try it.

@@ -3,7 +3,20 @@
 import importlib
 import logging.config
 
+from redis import Redis
+
 from .hooks import Unusable
+
+
+def prepare(told):
+    """Makes in the base what most generations would make: a connection to a URL by redis-py's own class.
+
+    It is not connected, and each process that uses it connects by itself.
+    """
+    try:
+        told["prepared"] = told["redis_url"] and Redis.from_url(told["redis_url"])
+    except ValueError:
+        told["prepared"] = None  # a generation will say what is wrong
 
 
 def load(told, connection_class):
@@ -17,7 +30,8 @@ def load(told, connection_class):
         if name and settings.get("DICT_CONFIG"):
             logging.config.dictConfig(settings["DICT_CONFIG"])
         if redis_url is not None:
-            return connection_class.from_url(redis_url)
+            prepared = told.get("prepared")
+            return prepared if type(prepared) is connection_class else connection_class.from_url(redis_url)
         from rq.cli.helpers import get_redis_from_config
 
         return get_redis_from_config(settings, connection_class)

@@ -21,9 +21,12 @@ def main(sock, line, order, settings):
         lifeline.hold(line)
         link = ControlLink(sock)
         user = loader.UserCode(settings["roots"], settings["code_cache"])
+        # No collection while modules are imported: it would look at all of them again and again, and find
+        # next to nothing. What there is stays shared by all horses.
+        gc.disable()
         make_tools, report = load(order["modules"], user, settings)
-        gc.collect()
         gc.freeze()
+        gc.enable()
         link.send(report)
         if report["kind"] == "ready":
             _serve(link, make_tools())
@@ -40,10 +43,10 @@ def load(modules, user, settings):
     """Import the user's code; returns what makes the tools of horses, if it is good, and a report."""
     begun = time.monotonic_ns()
     loader.install(user)
-    libraries = frozenset(sys.modules)
+    last = loader.newest_module()
     wanted, connection, report = _load(modules, user, settings)
     report["files"] = user.files
-    report["libraries"] = new_libraries(user, libraries)
+    report["libraries"] = loader.new_libraries(user, last)
     report["tasks"] = task_count()
     report["begun_ns"] = begun
     report["imported_ns"] = time.monotonic_ns()
@@ -91,20 +94,6 @@ def _note_unread(path, user):
     real = os.path.realpath(path)
     if user.owns(real):
         user.files.setdefault(real, "")
-
-
-def new_libraries(user, before):
-    """Library modules in `sys.modules` that were not in `before`, in order of import."""
-    mine = set(user.modules)
-    found = []
-    for name, module in list(sys.modules.items()):
-        if name in before or name in mine or name.startswith(("freshq_runtime", "__")):
-            continue
-        path = getattr(module, "__file__", None)
-        if getattr(module, "__spec__", None) is None or (path and user.owns(os.path.realpath(path))):
-            continue
-        found.append(name)
-    return found
 
 
 def _serve(link, tools):

@@ -28,7 +28,7 @@ from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from . import hooks, lifeline, logs, reuse
 from .frames import Closed, Link, encode
-from .loader import UserCode
+from .loader import UserCode, new_libraries, newest_module
 
 try:
     from rq.callbacks import execute_failure_callback, execute_success_callback
@@ -117,8 +117,7 @@ class Tools:
         return self.hooks.job_class("", connection=self.connection, serializer=self.hooks.serializer)
 
     def note_modules(self):
-        self.modules = frozenset(sys.modules)
-        self.module_count = len(sys.modules)
+        self.newest_module = newest_module()
 
 
 def rehearse(settings):
@@ -454,8 +453,6 @@ def _learned(tools, loaded):
     """What this job imported beyond its generation."""
     user = tools.user
     entries = user.entries[loaded:]
-    if not entries and len(sys.modules) == tools.module_count:
+    if not entries and newest_module() == tools.newest_module:
         return None
-    from .generation import new_libraries
-
-    return {"modules": entries, "files": user.files, "libraries": new_libraries(user, tools.modules)}
+    return {"modules": entries, "files": user.files, "libraries": new_libraries(user, tools.newest_module)}

@@ -9,6 +9,7 @@ written. Libraries are imported as ever.
 
 import hashlib
 import importlib.util
+import itertools
 import marshal
 import os
 import sys
@@ -31,12 +32,22 @@ class UserCode:
         self.modules = []  # user modules in the order they were begun
         self.entries = []  # those that no other user module asked for
         self._not_mine = {}  # folder -> whether it is a library's
+        self._real_folders = {}  # folder -> without symlinks
 
     def owns(self, path):
         for root in self._roots:
             if path.startswith(root):
                 return not self._in_library(root, os.path.dirname(path))
         return False
+
+    def real(self, path):
+        """As `os.path.realpath`, which asks for each folder on the way each time."""
+        folder, name = os.path.split(path)
+        real = self._real_folders.get(folder)
+        if real is None:
+            real = self._real_folders[folder] = os.path.realpath(folder)
+        joined = os.path.join(real, name)
+        return os.path.realpath(joined) if os.path.islink(joined) else joined
 
     def _in_library(self, root, folder):
         known = self._not_mine.get(folder)
@@ -70,7 +81,7 @@ class UserCode:
         return code
 
     def _note(self, name, path, digest):
-        self.files[os.path.realpath(path)] = digest
+        self.files[self.real(path)] = digest
         self.snapshot[name] = (path, digest)
 
     def _cache_path(self, digest, path):
@@ -131,7 +142,7 @@ class UserFinder:
         return spec
 
     def _adopt(self, spec):
-        if type(spec.loader) is SourceFileLoader and self._user.owns(os.path.realpath(spec.origin)):
+        if type(spec.loader) is SourceFileLoader and self._user.owns(self._user.real(spec.origin)):
             spec.loader = UserLoader(self._user, spec.name, spec.origin)
             spec.cached = None
         return spec
@@ -139,7 +150,37 @@ class UserFinder:
 
 def install(user):
     sys.meta_path.insert(0, UserFinder(user))
-    importlib.invalidate_caches()
+
+
+def forget_listings(user):
+    """Python remembers what is in the folders that it looked into. For the user's that is from before a save.
+
+    Others are known by their time, which is right for libraries, and kept: there are many and they are long.
+    """
+    for folder in list(sys.path_importer_cache):
+        if user.owns(os.path.join(os.path.realpath(folder), "")):
+            del sys.path_importer_cache[folder]
+
+
+def newest_module():
+    return next(reversed(sys.modules))
+
+
+def new_libraries(user, last):
+    """Library modules in `sys.modules` that came after `last`, in order of import. Others are not even
+    looked at: the memory of their names would have to be copied."""
+    mine = set(user.modules)
+    found = []
+    for name in list(itertools.takewhile(lambda name: name != last, reversed(sys.modules))):
+        if name in mine or name.startswith(("freshq_runtime", "__")):
+            continue
+        module = sys.modules[name]
+        path = getattr(module, "__file__", None)
+        if getattr(module, "__spec__", None) is None or (path and user.owns(user.real(path))):
+            continue
+        found.append(name)
+    found.reverse()
+    return found
 
 
 def _read_cached(path):

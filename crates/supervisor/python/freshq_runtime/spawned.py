@@ -6,7 +6,7 @@ the first reports what it loaded, and those that follow load exactly that.
 
 from . import base, generation, horse
 from .frames import Closed
-from .loader import UserCode
+from .loader import UserCode, forget_listings
 
 
 def main():
@@ -16,6 +16,7 @@ def main():
         if problem:
             raise SystemExit(problem)
         user = UserCode(settings["roots"], settings["code_cache"], settings["snapshot"])
+        forget_listings(user)
         make_tools, report = generation.load(settings["modules"], user, settings)
         report["snapshot"] = user.snapshot
         link.send(report)
