@@ -29,6 +29,9 @@ const NEIGHBOURS: &[&str] = &[
 ];
 use crate::redis::{Access, Options, RedisServer, ServerBinary, find_server};
 
+/// A library with threads that end when they see a fork coming, and with random numbers of its own.
+const NUMBERS: &[&str] = &["rq==3.0.0", "redis==8.1.0", "numpy==2.2.6"];
+
 /// The oldest RQ whose worker freshq stands in for.
 const OLDEST: &[&str] = &["rq==2.0.0", "redis==8.1.0"];
 
@@ -53,6 +56,16 @@ pub fn python() -> PathBuf {
 pub fn neighbours() -> PathBuf {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| prepare(NEIGHBOURS)).clone()
+}
+
+/// Returns a Python that has rq and numpy.
+///
+/// # Panics
+///
+/// As [`python()`].
+pub fn with_numpy() -> PathBuf {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| prepare(NUMBERS)).clone()
 }
 
 /// Returns a Python that has the oldest RQ with which freshq runs jobs.

@@ -47,6 +47,11 @@ impl Context {
         Self::of(testing::neighbours(), Some(names), None)
     }
 
+    /// One whose jobs have numpy.
+    pub(crate) fn with_numpy() -> Self {
+        Self::of(testing::with_numpy(), None, None)
+    }
+
     fn of(python: PathBuf, names: Option<&str>, key_prefix: Option<&str>) -> Self {
         let redis = testing::redis();
         let project = tempfile::tempdir().expect("a folder");

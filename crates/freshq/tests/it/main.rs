@@ -10,6 +10,7 @@ mod django;
 mod embedded_redis;
 mod example;
 mod far_redis;
+mod fork_hygiene;
 mod freshness;
 mod isolation;
 mod key_prefix;

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 
-from . import config, django_project, generation, lifeline, memory
+from . import config, django_project, generation, lifeline, memory, renewal
 from .children import Children, task_count, wait_status
 from .frames import Closed, ControlLink
 from .loader import UserCode, forget_listings
@@ -25,6 +25,7 @@ def main():
         if problem:
             link.send({"kind": "unusable", "problem": problem})
             return
+        renewal.tell_clocks_apart()
         report = _import_libraries(settings)
         gc.collect()
         gc.freeze()

@@ -13,6 +13,7 @@ Descriptors that belong to a frame travel with its first byte (SCM_RIGHTS).
 
 import array
 import json
+import os
 import socket
 import struct
 
@@ -101,6 +102,13 @@ class ControlLink(Link):
 
     def __init__(self, sock):
         super().__init__(sock)
+        self._fds = []
+
+    def close(self):
+        """Also what came for others: a forked child keeps nothing of them."""
+        super().close()
+        for fd in self._fds:
+            os.close(fd)
         self._fds = []
 
     def take_fd(self):

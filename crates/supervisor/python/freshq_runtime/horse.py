@@ -26,7 +26,7 @@ from rq.job import Job, JobStatus, Retry
 from rq.results import Result
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
-from . import hooks, lifeline, logs, reuse
+from . import hooks, lifeline, logs, renewal, reuse
 from .frames import Closed, Link, encode
 from .loader import UserCode, new_libraries, newest_module
 
@@ -177,6 +177,7 @@ def main(sock, line, tools):
     """Runs in the fork, and never returns."""
     os.setpgid(0, 0)
     lifeline.hold(line)
+    renewal.after_fork()
     work(Link(sock), tools)
 
 
@@ -184,7 +185,8 @@ def work(link, tools):
     """What a horse is for. Never returns."""
     status = 1
     try:
-        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+        for number in (_signal.SIGTERM, _signal.SIGHUP):
+            _signal.signal(number, _signal.SIG_DFL)  # as in RQ's horse; SIGINT stays ignored there too
         order = select.poll()  # not `select`, which refuses high descriptors
         order.register(link, select.POLLIN)
         if not order.poll(IDLE_MS):
@@ -224,7 +226,7 @@ def _attend(link, tools, job, keeper):
     link.send(answer, b"".join(parts))
     stays = answer.get("stays", False)
     if stays:
-        random.seed()  # as a fork does it; now, because nobody waits for it
+        renewal.between_jobs()  # now, because nobody waits for it
     return stays
 
 
