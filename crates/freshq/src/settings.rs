@@ -202,6 +202,7 @@ pub(crate) fn resolve(run: &Run<'_>, origins: &Origins, found: Found) -> Result<
         roots: found.roots,
         preload: found.preload,
         imports: args.python.import.clone(),
+        warmups: args.python.warmup.clone(),
         hooks: args.python.classes.hooks(&found.told.settings),
         logging: args.log.python(),
         isolation: args.isolation.isolation(&args.python.classes.worker_class(), origins)?,

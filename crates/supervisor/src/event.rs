@@ -216,6 +216,8 @@ pub struct Serving {
     pub forked: Duration,
     /// Import of the user's modules.
     pub imported: Duration,
+    /// The user's functions that warm up.
+    pub warmed_up: Duration,
     /// Comparison with the disk.
     pub verified: Duration,
     /// From the change until it served.

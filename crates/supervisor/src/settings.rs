@@ -56,6 +56,8 @@ pub struct Settings {
     pub roots: Vec<PathBuf>,
     /// User modules that every generation imports.
     pub imports: Vec<String>,
+    /// `module:function` of the user's, called in every generation before it serves.
+    pub warmups: Vec<String>,
     /// The user's own Python that jobs run with.
     pub hooks: Hooks,
     /// What RQ's loggers are told in the processes of jobs.

@@ -21,6 +21,11 @@ def cite(passage: str) -> list[str]:
     return [citation["label"] for citation in citations.resolve(citations.find(passage))]
 
 
+def warm_up() -> None:
+    """Have eyecite build what it builds on first use, for a worker that can do that once for all jobs."""
+    extract("opinion")
+
+
 def report(done: int, total: int, found: int) -> None:
     """Note in the job's meta how far it is: paragraphs done, paragraphs in all, citations found."""
     job = get_current_job()

@@ -22,6 +22,12 @@ pub(crate) struct PythonArgs {
     #[arg(long, value_name = "MODULE", env = "FRESHQ_IMPORT", value_delimiter = ',')]
     pub(crate) import: Vec<String>,
 
+    /// Function that every generation calls before it serves, to fill caches once for all its jobs
+    /// (repeatable)
+    #[arg(long, value_name = "MODULE:FUNCTION", env = "FRESHQ_WARMUP", value_delimiter = ',',
+          value_parser = warmup)]
+    pub(crate) warmup: Vec<String>,
+
     /// Library that the base imports, instead of those that were seen to be used (repeatable);
     /// an empty one: none
     #[arg(long, value_name = "MODULE", env = "FRESHQ_PRELOAD", value_delimiter = ',')]
@@ -33,4 +39,13 @@ pub(crate) struct PythonArgs {
 
     #[command(flatten)]
     pub(crate) classes: ClassArgs,
+}
+
+/// A dotted module and a name in it.
+fn warmup(text: &str) -> Result<String, String> {
+    let is_dotted = |name: &str| name.split('.').all(|part| !part.is_empty());
+    match text.split_once(':') {
+        Some((module, function)) if is_dotted(module) && is_dotted(function) => Ok(text.to_owned()),
+        _ => Err("it has to be MODULE:FUNCTION, such as `app.caches:fill`".to_owned()),
+    }
 }

@@ -219,10 +219,15 @@ fn lines(text: &str) -> Vec<String> {
 fn serving_record(serving: &Serving) -> Record {
     let Serving { generation, seen, forked, imported, verified, files, fingerprint, .. } = serving;
     let by_save = serving.cause.concerns_code();
+    let warmed_up = if serving.warmed_up.is_zero() {
+        String::new()
+    } else {
+        format!(", warmed up {}", millis(serving.warmed_up))
+    };
     let what = if by_save {
         // How long the user waited, and what for.
         format!(
-            "in {}: seen {}, forked {}, imported {}, verified {}",
+            "in {}: seen {}, forked {}, imported {}{warmed_up}, verified {}",
             millis(serving.total),
             millis(*seen),
             millis(*forked),
@@ -230,7 +235,7 @@ fn serving_record(serving: &Serving) -> Record {
             millis(*verified),
         )
     } else {
-        format!("imported in {}", millis(*imported))
+        format!("imported in {}{warmed_up}", millis(*imported))
     };
     let code = match files {
         0 => "nothing imported yet".to_owned(),

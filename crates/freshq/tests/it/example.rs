@@ -8,6 +8,7 @@ use crate::context::Context;
 
 /// How often each of the three documents is enqueued.
 const TIMES: usize = 34;
+const WARM_UP: &str = "casestrainer.tasks:warm_up";
 
 fn copy_folder(from: &Path, to: &Path) {
     fs_err::create_dir_all(to).expect("a folder");
@@ -31,7 +32,7 @@ fn a_hundred_extractions_end_exactly_once_each() {
     for _ in 0..TIMES {
         ids.extend(context.eval(call).as_array().expect("a list").clone());
     }
-    let args = ["--burst", "--num-workers", "2", "--watch", "casestrainer"];
+    let args = ["--burst", "--num-workers", "2", "--watch", "casestrainer", "--warmup", WARM_UP];
     let (status, output) = context.unready_worker(&args).end();
     assert_eq!(status.code(), Some(0), "{output}");
     assert_eq!(output.matches("  done ").count(), 3 * TIMES, "{output}");

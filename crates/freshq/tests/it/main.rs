@@ -26,6 +26,7 @@ mod record;
 mod reload;
 mod scheduler;
 mod upkeep;
+mod warmup;
 mod webhooks;
 mod worker;
 mod worker_class;

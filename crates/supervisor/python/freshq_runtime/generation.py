@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 
-from . import config, django_project, failure, hooks, horse, lifeline, loader, logs
+from . import config, django_project, failure, hooks, horse, lifeline, loader, logs, warmup
 from .children import fork, task_count
 from .frames import Closed, ControlLink
 
@@ -70,24 +70,22 @@ def _load(modules, user, settings):
         try:
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001
-            if not required and _is_gone(error, name):
+            if not required and warmup.is_gone(error, name):
                 gone.append(name)
                 continue
             return None, None, _broken(error, user)
+    try:
+        took = warmup.run(settings["warmups"])
+    except BaseException as error:  # noqa: BLE001
+        return None, None, _broken(error, user)
     django_project.close_connections()
-    return wanted, connection, {"kind": "ready", "gone": gone}
+    return wanted, connection, {"kind": "ready", "gone": gone, "warmup_ns": took}
 
 
 def _broken(error, user):
     if isinstance(error, SyntaxError) and error.filename:
         _note_unread(error.filename, user)
     return {"kind": "broken", **failure.describe(error, user)}
-
-
-def _is_gone(error, name):
-    """Whether a module learned earlier no longer exists (not: exists and misses another)."""
-    missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    return missing is not None and (name == missing or name.startswith(f"{missing}."))
 
 
 def _note_unread(path, user):

@@ -35,6 +35,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/renewal.py",
     "freshq_runtime/reuse.py",
     "freshq_runtime/spawned.py",
+    "freshq_runtime/warmup.py",
 ];
 
 /// Makes sure that the Python side stands below `cache`; returns the script that starts a base.

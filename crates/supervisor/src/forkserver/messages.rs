@@ -21,6 +21,8 @@ pub struct BaseSettings {
     pub libraries: Vec<String>,
     /// Modules that must not be imported.
     pub kept_out: Vec<String>,
+    /// `module:function` of the user's, called in each generation after its imports.
+    pub warmups: Vec<String>,
     /// What each generation imports before anything else.
     pub hooks: Hooks,
     /// For RQ's loggers.
@@ -208,8 +210,10 @@ pub struct Loaded {
     pub tasks: usize,
     /// When the process began.
     pub begun_ns: u64,
-    /// When the imports were done.
+    /// When the imports and what warms up were done.
     pub imported_ns: u64,
+    /// How much of that the user's functions took that warm up.
+    pub warmup_ns: u64,
     /// The same files by module, from an interpreter that others are to follow.
     #[serde(default)]
     pub snapshot: Snapshot,

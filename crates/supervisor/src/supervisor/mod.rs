@@ -364,6 +364,7 @@ impl Supervisor {
             kept_out: self.settings.preload.never.clone(),
             redis_url: self.settings.redis_url.clone(),
             redis_settings: self.settings.redis_settings.clone(),
+            warmups: self.settings.warmups.clone(),
             hooks: self.settings.hooks.clone(),
             logging: self.settings.logging.clone(),
             config: self.settings.config.clone(),

@@ -33,6 +33,7 @@ pub(super) struct Loading {
 struct Measured {
     begun: Moment,
     imported: Moment,
+    warmed_up: Duration,
     verified: Duration,
 }
 
@@ -181,6 +182,7 @@ impl Supervisor {
             loading.loaded = Some(Measured {
                 begun: Moment::from_nanos(report.begun_ns),
                 imported: Moment::from_nanos(report.imported_ns),
+                warmed_up: Duration::from_nanos(report.warmup_ns),
                 verified: Moment::now().since(began),
             });
         }
@@ -201,7 +203,8 @@ impl Supervisor {
             fingerprint: hash.to_string(),
             seen: loading.asked.since(cause.seen),
             forked: measured.begun.since(loading.asked),
-            imported: measured.imported.since(measured.begun),
+            imported: measured.imported.since(measured.begun).saturating_sub(measured.warmed_up),
+            warmed_up: measured.warmed_up,
             verified: measured.verified,
             total: Moment::now().since(cause.seen),
             draining: self.chain.draining(generation),
@@ -267,7 +270,7 @@ impl Supervisor {
         self.generation_broken(
             loading.generation,
             Broken {
-                error: format!("importing your modules took longer than {limit} s"),
+                error: format!("importing your modules and warming up took longer than {limit} s"),
                 traceback: String::new(),
                 file: None,
                 line: None,
