@@ -130,17 +130,17 @@ fn is_library(path: &Path, here: &Path) -> bool {
 }
 
 /// How the order of queues changes: as the option says, or as RQ's class of workers does.
-pub(crate) fn strategy(run: &Run<'_>) -> Result<Strategy, Error> {
-    let said = run.life.dequeue_strategy.parse()?;
-    Ok(match run.shared.python.classes.worker_class() {
+fn strategy(said: Strategy, class: &WorkerClass) -> Strategy {
+    match class {
         WorkerClass::RoundRobin => Strategy::RoundRobin,
         WorkerClass::Random => Strategy::Random,
         _ => said,
-    })
+    }
 }
 
 /// What has been found out before the engine can be told anything.
 pub(crate) struct Found {
+    /// As its option says.
     pub(crate) strategy: Strategy,
     pub(crate) interpreter: Interpreter,
     pub(crate) told: Told,
@@ -172,6 +172,8 @@ pub(crate) fn preload(args: &PythonArgs, origins: &Origins) -> Preload {
 /// All of it together.
 pub(crate) fn resolve(run: &Run<'_>, origins: &Origins, found: Found) -> Result<Settings, Error> {
     let (args, life) = (run.shared, run.life);
+    let project = &found.told.settings;
+    let class = args.python.classes.worker_class(project);
     let on_broken = match args.reload.on_broken {
         args::OnBroken::Keep => OnBroken::Keep,
         args::OnBroken::Hold => OnBroken::Hold,
@@ -183,7 +185,7 @@ pub(crate) fn resolve(run: &Run<'_>, origins: &Origins, found: Found) -> Result<
         pool: pool(run)?,
         max_jobs: life.max_jobs,
         max_idle_time: life.max_idle_time.map(|seconds| Duration::from_secs(seconds.into())),
-        strategy: found.strategy,
+        strategy: strategy(found.strategy, &class),
         worker_ttl: Duration::from_secs(life.worker_ttl.into()),
         monitoring_interval: Duration::from_secs(life.job_monitoring_interval.into()),
         result_ttl: life.results_ttl,
@@ -203,9 +205,9 @@ pub(crate) fn resolve(run: &Run<'_>, origins: &Origins, found: Found) -> Result<
         preload: found.preload,
         imports: args.python.import.clone(),
         warmups: args.python.warmup.clone(),
-        hooks: args.python.classes.hooks(&found.told.settings),
+        hooks: args.python.classes.hooks(&class, project),
         logging: args.log.python(),
-        isolation: args.isolation.isolation(&args.python.classes.worker_class(), origins)?,
+        isolation: args.isolation.isolation(&class, origins)?,
         reload: found.reload.then(|| ReloadSettings {
             on_broken,
             include: args.reload.watch_include.clone(),

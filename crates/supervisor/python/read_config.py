@@ -49,11 +49,9 @@ def of_django(name, queues):
     if any(other != found for other in others):
         raise ValueError("the queues of one worker have to be in the same Redis")
     common, own = getattr(settings, "RQ", {}), known[queues[0]]
-    worker = path(common.get("WORKER_CLASS")) or "rq.Worker"
-    if worker not in ("rq.Worker", "rq.worker.Worker", "rq.worker.worker_classes.Worker"):
-        raise ValueError(f"RQ['WORKER_CLASS'] is {worker}, which freshq does not run; take it out")
     return found | {
         "SERIALIZER": path(own.get("SERIALIZER")),
+        "WORKER_CLASS": path(common.get("WORKER_CLASS")),
         "JOB_CLASS": path(common.get("JOB_CLASS")),
         "QUEUE_CLASS": path(own.get("QUEUE_CLASS", common.get("QUEUE_CLASS"))),
         "EXCEPTION_HANDLERS": [path(handler) for handler in getattr(settings, "RQ_EXCEPTION_HANDLERS", [])],

@@ -101,6 +101,8 @@ pub struct Hooks {
     pub connection_class: Option<String>,
     /// Class of workers, if it is not one of RQ's own: RQ's code then runs jobs, through it.
     pub worker_class: Option<String>,
+    /// Horses are warned of a stop and live on for a while, as those of RQ's `HerokuWorker`.
+    pub heroku: bool,
 }
 
 /// What RQ's loggers are told in the processes of jobs; what is not said is left as it is.

@@ -45,14 +45,11 @@ impl ClassArgs {
     }
 
     /// What each generation is to import; what no option names is as Django's settings say.
-    pub(crate) fn hooks(&self, project: &Map<String, Value>) -> Hooks {
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let or = |option: &Option<String>, name| {
-            given(option.as_ref()).or_else(|| project.get(name).and_then(text))
-        };
+    pub(crate) fn hooks(&self, class: &WorkerClass, project: &Map<String, Value>) -> Hooks {
+        let or = |option: &Option<String>, name| given_or(option.as_ref(), project, name);
         let handlers = match project.get("EXCEPTION_HANDLERS") {
             Some(Value::Array(paths)) if self.exception_handler.is_empty() => {
-                paths.iter().filter_map(text).collect()
+                paths.iter().filter_map(Value::as_str).map(str::to_owned).collect()
             }
             _ => self.exception_handler.clone(),
         };
@@ -63,16 +60,19 @@ impl ClassArgs {
             job_class: or(&self.job_class, "JOB_CLASS"),
             queue_class: or(&self.queue_class, "QUEUE_CLASS"),
             connection_class: given(self.connection_class.as_ref()),
-            worker_class: match self.worker_class() {
-                WorkerClass::Users(path) => Some(path),
+            heroku: *class == WorkerClass::Heroku,
+            worker_class: match class {
+                WorkerClass::Users(path) => Some(path.clone()),
                 _ => None,
             },
         }
     }
 
-    /// What kind of worker is asked for.
-    pub(crate) fn worker_class(&self) -> WorkerClass {
-        let Some(path) = given(self.worker_class.as_ref()) else { return WorkerClass::Worker };
+    /// What kind of worker is asked for, by the option or by Django's settings.
+    pub(crate) fn worker_class(&self, project: &Map<String, Value>) -> WorkerClass {
+        let Some(path) = given_or(self.worker_class.as_ref(), project, "WORKER_CLASS") else {
+            return WorkerClass::Worker;
+        };
         let name = RQS_MODULES.iter().find_map(|module| path.strip_prefix(module));
         match name {
             Some("Worker") => WorkerClass::Worker,
@@ -99,7 +99,7 @@ pub(crate) enum WorkerClass {
     Random,
     /// Starts an interpreter for each job.
     Spawn,
-    /// Warns a job before it kills it.
+    /// Warns a job of a stop and leaves it some seconds.
     Heroku,
     /// What stands at this dotted path.
     Users(String),
@@ -107,6 +107,12 @@ pub(crate) enum WorkerClass {
 
 /// Where RQ's classes of workers can be imported from.
 const RQS_MODULES: [&str; 3] = ["rq.worker.worker_classes.", "rq.worker.", "rq."];
+
+/// What an option says, or else Django's settings.
+fn given_or(option: Option<&String>, project: &Map<String, Value>, name: &str) -> Option<String> {
+    let in_project = || project.get(name).and_then(Value::as_str).map(str::to_owned);
+    given(option).or_else(in_project)
+}
 
 /// An empty value, as a variable may have, is none (as RQ).
 fn given(value: Option<&String>) -> Option<String> {

@@ -59,12 +59,6 @@ impl IsolationArgs {
         let max_memory = limit("max_memory", self.max_memory, env_vars::WORKER_MAX_MEMORY_MB)?;
         let max_memory = max_memory.map(|mb| mb.saturating_mul(BYTES_PER_MB));
         let asked = match (self.isolation, class) {
-            (_, WorkerClass::Heroku) => {
-                return Err(unsupported(
-                    "HerokuWorker",
-                    "rq.Worker, which lets a running job finish",
-                ));
-            }
             (None, WorkerClass::Spawn) => Isolation::Spawn,
             (None, WorkerClass::Simple) => Isolation::Reuse,
             (asked, _) => asked.unwrap_or(Isolation::Fork),
@@ -75,8 +69,4 @@ impl IsolationArgs {
             Isolation::Reuse => settings::Isolation::Reuse(ReuseLimits { max_jobs, max_memory }),
         })
     }
-}
-
-fn unsupported(class: &str, instead: &str) -> Error {
-    Error::Hook(format!("--worker-class rq.{class}: freshq has no such worker; use {instead}"))
 }

@@ -30,7 +30,7 @@ const RESPONSE_MAX: Duration = Duration::from_secs(30);
 pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
     let args = run.shared;
     let _pid_file = run.pid().map(PidFile::write).transpose()?;
-    let strategy = settings::strategy(run)?;
+    let strategy = run.life.dequeue_strategy.parse()?;
     let here = std::env::current_dir()
         .map_err(|error| Error::Io { what: "find the current folder", error })?;
     let console = Arc::new(Console::new(args.log.logging()?, here.clone()));

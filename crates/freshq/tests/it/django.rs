@@ -181,7 +181,7 @@ fn settings_that_cannot_be_honoured_are_refused() {
     check(&["default", "high"], "the queues of one worker have to be in the same Redis");
     let class = "RQ = {'WORKER_CLASS': 'shop.workers.Mine'}\n";
     context.write("site_of_test/settings.py", &(settings(&context) + class));
-    check(&[], "RQ['WORKER_CLASS'] is shop.workers.Mine, which freshq does not run");
+    check(&[], "--worker-class shop.workers.Mine: ValueError: Invalid");
     context.write("site_of_test/settings.py", "import nowhere\n");
     check(&[], "the Django settings site_of_test.settings cannot be read: ModuleNotFoundError");
 }
@@ -203,6 +203,43 @@ fn classes_and_handlers_of_the_settings_are_used() {
     let names = "[item.name for item in __import__('shop.models').models.Item.objects.all()]";
     assert_eq!(context.eval(names), json!(["shop.hooks boom"]));
     worker.stop();
+}
+
+#[test]
+fn the_worker_class_of_the_settings_is_used_unless_an_option_names_another() {
+    let context = project();
+    let workers = "from rq import Worker\nfrom .models import Item\n\nclass Mine(Worker):\n    \
+                   def perform_job(self, job, *args):\n        Item.objects.create(name=self.name)\n        \
+                   return super().perform_job(job, *args)\n";
+    context.write("shop/workers.py", workers);
+    let jobs = "import os\nfrom .models import Item\n\ndef names():\n    \
+                return [item.name for item in Item.objects.all()]\n\ndef pid():\n    return os.getpid()\n";
+    context.write("shop/jobs.py", jobs);
+    let set = |class: &str| {
+        let line = format!("RQ = {{'WORKER_CLASS': {class}}}\n");
+        context.write("site_of_test/settings.py", &(settings(&context) + &line));
+    };
+    set("'shop.workers.Mine'");
+    let mine = worker(&context, &["-n", "mine"]);
+    assert_eq!(context.eval("end(begin('shop.jobs.names'))"), json!(["finished", ["mine"]]));
+    mine.stop();
+    let rqs = worker(&context, &["-n", "another", "-w", "rq.Worker"]);
+    assert_eq!(context.eval("end(begin('shop.jobs.names'))"), json!(["finished", ["mine"]]));
+    rqs.stop();
+    // A class that is there itself; this one's jobs share a process.
+    set("__import__('rq').SimpleWorker");
+    let simple = worker(&context, &["--import", "shop.jobs"]);
+    let shared = "end(begin('shop.jobs.pid')) == end(begin('shop.jobs.pid'))";
+    assert_eq!(context.eval(shared), json!(true));
+    simple.stop();
+    set("'rq.worker.RoundRobinWorker'");
+    let ids =
+        context.eval("[begin('shop.jobs.pid', queue_name=q) for q in ('high', 'high', 'default')]");
+    let (status, output) = unready_worker(&context, &["high", "default", "--burst"]).end();
+    assert_eq!(status.code(), Some(0), "{output}");
+    let order = format!("sorted({ids}, key=lambda id: job(id).started_at)");
+    let turns = json!([ids[0], ids[2], ids[1]]);
+    assert_eq!(context.eval(&order), turns, "{output}");
 }
 
 #[test]

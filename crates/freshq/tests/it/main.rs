@@ -12,6 +12,7 @@ mod example;
 mod far_redis;
 mod fork_hygiene;
 mod freshness;
+mod heroku;
 mod isolation;
 mod key_prefix;
 mod neighbours;

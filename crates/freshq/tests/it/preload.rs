@@ -71,3 +71,35 @@ fn code_of_the_user_is_never_in_the_base() {
     assert_eq!(context.eval("run('tasks.value')"), json!(["finished", 2]));
     worker.stop();
 }
+
+/// Each import of this module leaves a mark.
+const MARKING: &str = "
+from rq import get_current_job
+
+with open('imports', 'a') as marks:
+    marks.write('x')
+
+def wait_for(key):
+    redis = get_current_job().connection
+    redis.set('begun', 1)
+    redis.blpop(key, 60)
+";
+
+#[test]
+fn what_is_learned_during_a_stop_is_for_the_next_worker() {
+    let context = Context::new();
+    context.write("marking.py", MARKING);
+    let worker = context.worker(&[]);
+    let id = context.eval("enqueue('marking.wait_for', 'go')");
+    context.wait_until("r.exists('begun') == 1");
+    worker.signal(rustix::process::Signal::TERM);
+    worker.wait_for("warm shutdown");
+    context.eval("r.rpush('go', 1)");
+    let (status, output) = worker.end();
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert_eq!(context.eval(&format!("status({id})")), "finished", "{output}");
+    assert_eq!(fs_err::read_to_string(context.path("imports")).unwrap(), "x", "{output}");
+    let next = context.worker(&[]);
+    next.stop();
+    assert_eq!(fs_err::read_to_string(context.path("imports")).unwrap(), "xx", "{output}");
+}

@@ -8,7 +8,7 @@ use crate::context::Context;
 const TASKS: &str = r#"
 import os, sys
 from rq import Retry, SimpleWorker, Worker, get_current_job
-from rq.worker import HerokuWorker, RoundRobinWorker
+from rq.worker import RoundRobinWorker
 
 def add(a, b=0):
     return a + b
@@ -94,9 +94,6 @@ class Loop(Worker):
 class Old(Worker):
     def perform_job(self, job):
         return super().perform_job(job, None)
-
-class Heroku(HerokuWorker):
-    pass
 
 class Turns(RoundRobinWorker):
     pass
@@ -191,8 +188,10 @@ fn a_class_that_is_not_honoured_is_refused_by_the_names_of_its_methods() {
     for (class, expected) in [
         ("app.tasks.Loop", "it overrides register_birth, work, which freshq does itself"),
         ("app.tasks.Old", "perform_job(self, job) cannot be called as this rq calls it"),
-        ("app.tasks.Heroku", "it is a HerokuWorker, of which freshq has its own kind"),
-        ("app.tasks.Turns", "give --dequeue-strategy round_robin"),
+        (
+            "app.tasks.Turns",
+            "it is a RoundRobinWorker, of which freshq has its own kind; derive from rq.Worker and give --dequeue-strategy round_robin",
+        ),
         ("app.tasks.add", "it is not a subclass of rq.worker.base.BaseWorker"),
         ("app.tasks.Missing", "ValueError: Invalid attribute name"),
     ] {
@@ -224,14 +223,6 @@ fn rqs_round_robin_worker_takes_from_each_queue_in_turn() {
                  def note(text):\n    get_current_job().connection.rpush('notes', text)\n";
     let seen = same(tasks, &["-w", "rq.worker.RoundRobinWorker", "a", "b"], &[jobs], look);
     assert_eq!(seen, json!(["a", "b", "a", "b"]));
-}
-
-#[test]
-fn a_kind_of_worker_that_there_is_not_is_said() {
-    let context = Context::new();
-    let (status, output) = context.unready_worker(&["-w", "rq.worker.HerokuWorker"]).end();
-    assert_eq!(status.code(), Some(1), "{output}");
-    assert!(output.contains("freshq has no such worker; use rq.Worker"), "{output}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 
-from . import config, django_project, generation, lifeline, memory, renewal
+from . import config, django_project, generation, heroku, lifeline, memory, renewal
 from .children import Children, task_count, wait_status
 from .frames import Closed, ControlLink
 from .loader import UserCode, forget_listings
@@ -41,6 +41,7 @@ def connect():
     link = ControlLink(_control_socket())
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # the supervisor alone decides when we end
+    heroku.hold_off()
     settings, _ = link.receive()
     lifeline.hold(link.take_fd())
     return link, settings

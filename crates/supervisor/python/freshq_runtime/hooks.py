@@ -40,6 +40,7 @@ class Hooks:
     connection_class = Redis
     worker_class = Worker
     worker_options = None
+    warned = False  # of a stop, as horses of RQ's HerokuWorker
     perform = None  # what runs a job, if not the horse itself
     exception_handlers = ()
 
@@ -48,6 +49,7 @@ def load(settings, worker_options):
     """Imports what the options name. RQ's order."""
     hooks = Hooks()
     hooks.worker_options = worker_options
+    hooks.warned = settings["heroku"]
     if settings["worker_class"]:
         _use_worker_class(hooks, settings["worker_class"])
     hooks.job_class = _class("--job-class", settings["job_class"], Job)
@@ -73,6 +75,7 @@ def _use_worker_class(hooks, path):
     problem = own_worker.unusable_because(found, overridden(found, own_worker.REPLACED))
     if problem:
         raise Unusable(f"--worker-class {path}: {problem}")
+    hooks.warned = issubclass(found, own_worker.HerokuWorker)
     own_worker.install()
     hooks.perform = own_worker.perform
 

@@ -26,7 +26,7 @@ from rq.job import Job, JobStatus, Retry
 from rq.results import Result
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
-from . import hooks, lifeline, logs, renewal, reuse
+from . import heroku, hooks, lifeline, logs, renewal, reuse
 from .frames import Closed, Link, encode
 from .loader import UserCode, new_libraries, newest_module
 
@@ -185,8 +185,11 @@ def work(link, tools):
     """What a horse is for. Never returns."""
     status = 1
     try:
-        for number in (_signal.SIGTERM, _signal.SIGHUP):
-            _signal.signal(number, _signal.SIG_DFL)  # as in RQ's horse; SIGINT stays ignored there too
+        _signal.signal(_signal.SIGHUP, _signal.SIG_DFL)  # as in RQ's horse; SIGINT stays ignored there too
+        if tools.hooks.warned:
+            heroku.listen()
+        else:
+            _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         order = select.poll()  # not `select`, which refuses high descriptors
         order.register(link, select.POLLIN)
         if not order.poll(IDLE_MS):

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 
 from rq.executions import Execution
 from rq.job import JobStatus
-from rq.worker import BaseWorker, SimpleWorker, Worker
+from rq.worker import BaseWorker, HerokuWorker, SimpleWorker, Worker
 
 # Methods and attributes of RQ's worker whose work the supervisor does.
 REPLACED = (
@@ -28,9 +28,8 @@ REPLACED = (
     " should_run_maintenance_tasks stop_scheduler subscribe teardown unsubscribe wait_for_horse work"
 ).split()
 # RQ's classes that one may derive from; of the others the supervisor has its own kind.
-BASES = (BaseWorker, Worker, SimpleWorker)
+BASES = (BaseWorker, Worker, SimpleWorker, HerokuWorker)
 INSTEAD = {
-    "HerokuWorker": "derive from rq.Worker",
     "RandomWorker": "derive from rq.Worker and give --dequeue-strategy random",
     "RoundRobinWorker": "derive from rq.Worker and give --dequeue-strategy round_robin",
     "SpawnWorker": "derive from rq.Worker and give --isolation spawn",

@@ -25,6 +25,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/failure.py",
     "freshq_runtime/frames.py",
     "freshq_runtime/generation.py",
+    "freshq_runtime/heroku.py",
     "freshq_runtime/hooks.py",
     "freshq_runtime/horse.py",
     "freshq_runtime/lifeline.py",

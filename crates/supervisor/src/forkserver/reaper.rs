@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Signal, WaitOptions};
 
+/// Warns a horse of a stop, if it wants to be warned; `python/freshq_runtime/heroku.py` says why it is this.
+const WARNING: Signal = Signal::STKFLT;
+
 /// A child that has ended and was reaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -44,6 +47,14 @@ impl Presence {
     /// Whether it has neither ended nor been killed, as far as is known.
     pub fn is_there(&self) -> bool {
         self.there.load(Ordering::Relaxed)
+    }
+
+    /// Warns the process that its worker stops, if it is still there.
+    pub fn warn(&self) {
+        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_there()) {
+            // Fails only when the process is gone.
+            let _ = rustix::process::kill_process(pid, WARNING);
+        }
     }
 
     /// Kills the whole process group, if it is still there; once is enough.

@@ -300,7 +300,8 @@ impl Supervisor {
             self.report(&Event::Detail(format!("what was learned cannot be kept: {error}")));
         }
         self.base_outdated |= in_base < self.learned.libraries().len();
-        if modules {
+        // Nobody would run a job on it any more.
+        if modules && self.shutdown.phase() == Phase::Running {
             self.drive(Input::Wanted(Cause::learned(Moment::now())));
         }
     }

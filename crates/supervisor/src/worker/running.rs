@@ -166,6 +166,7 @@ impl Slot {
                 }
                 () = reached(&self.shared.orders, Phase::Warm), if !stop_noted => {
                     stop_noted = true;
+                    presence.warn();
                     self.note_stop().await;
                     None
                 }
