@@ -1,20 +1,12 @@
 //! RQ's own worker and freshq's, given the same jobs: each leaves the same to see.
 
-use std::process::Command;
-
-use embedded::testing;
 use serde_json::Value;
 
-use crate::context::{Context, Worker};
+use crate::context::Context;
 
 /// Runs `rq worker` in a project until its queues are empty; returns what it printed.
 pub(crate) fn rq_burst(context: &Context, args: &[&str]) -> String {
-    let mut command = Command::new(testing::python());
-    command
-        .args(["-m", "rq.cli", "worker", "--burst", "--url", &context.redis.url()])
-        .args(args)
-        .current_dir(context.project.path());
-    let (status, output) = Worker::start(command).end();
+    let (status, output) = context.rqs_worker(&[&["--burst"], args].concat()).end();
     assert_eq!(status.code(), Some(0), "{output}");
     output
 }
@@ -29,8 +21,19 @@ pub(crate) fn freshq_burst(context: &Context, args: &[&str]) -> String {
 /// Evaluates `enqueue`, lets both workers work, each in a world of its own, and evaluates `look`:
 /// both must show the same. Returns what that is.
 pub(crate) fn same(tasks: &str, args: &[&str], enqueue: &[&str], look: &str) -> Value {
+    same_in(Context::new, tasks, args, enqueue, look)
+}
+
+/// The same in worlds that `make` makes.
+pub(crate) fn same_in(
+    make: fn() -> Context,
+    tasks: &str,
+    args: &[&str],
+    enqueue: &[&str],
+    look: &str,
+) -> Value {
     let see = |work: fn(&Context, &[&str]) -> String| {
-        let context = Context::new();
+        let context = make();
         context.write("app/__init__.py", "");
         context.write("app/tasks.py", tasks);
         for expression in enqueue {

@@ -37,6 +37,11 @@ impl Context {
         Self::of(testing::python(), None, None)
     }
 
+    /// One with the oldest RQ with which freshq runs jobs.
+    pub(crate) fn with_oldest_rq() -> Self {
+        Self::of(testing::oldest_python(), None, None)
+    }
+
     /// One whose client and workers have this `RQ_KEY_PREFIX`.
     pub(crate) fn with_prefix(prefix: &str) -> Self {
         Self::of(testing::python(), None, Some(prefix))
@@ -134,6 +139,16 @@ impl Context {
             .env("FRESHQ_PYTHON", &self.python)
             .envs(self.key_prefix.as_ref().map(|prefix| (KEY_PREFIX, prefix)));
         command
+    }
+
+    /// Starts RQ's own worker on this Redis.
+    pub(crate) fn rqs_worker(&self, args: &[&str]) -> Worker {
+        let mut command = Command::new(&self.python);
+        command
+            .args(["-m", "rq.cli", "worker", "--url", &self.redis.url()])
+            .args(args)
+            .current_dir(self.project.path());
+        Worker::start(command)
     }
 
     /// Starts `freshq worker` on this Redis and waits until it is ready.

@@ -1,8 +1,5 @@
 //! `HerokuWorker`: a dyno that ends sends SIGTERM to every process, and the job is told in time.
 
-use std::process::Command;
-
-use embedded::testing;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -86,16 +83,6 @@ fn end_dyno(context: &Context, worker: Worker) -> String {
     worker.stop()
 }
 
-/// RQ's own worker, beside which the tests hold ours.
-fn rqs_worker(context: &Context, args: &[&str]) -> Worker {
-    let mut command = Command::new(testing::python());
-    command
-        .args(["-m", "rq.cli", "worker", "--url", &context.redis.url()])
-        .args(args)
-        .current_dir(context.project.path());
-    Worker::start(command)
-}
-
 /// The end of a dyno with both workers, each in a world of its own: both leave the same of the job.
 fn same(job: &str, args: &[&str]) -> Value {
     let see = |start: fn(&Context, &[&str]) -> Worker| {
@@ -106,7 +93,7 @@ fn same(job: &str, args: &[&str]) -> Value {
         let (end, text) = (context.eval("end('job')"), context.eval(HANDLERS_FRAME));
         (json!([end, text]), output)
     };
-    let (rq, _) = see(rqs_worker);
+    let (rq, _) = see(Context::rqs_worker);
     let (freshq, output) = see(Context::worker);
     assert_eq!(freshq, rq, "freshq at the left, rq at the right\n{output}");
     rq

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::beside::{freshq_burst, same};
+use crate::beside::{freshq_burst, same, same_in};
 use crate::context::Context;
 
 const TASKS: &str = r#"
@@ -134,6 +134,22 @@ fn a_robust_worker_leaves_and_sees_the_same_as_in_rq() {
     }
     for note in ["exception SystemExit", "handler ValueError", "exception DeserializationError"] {
         assert!(notes.contains(&json!(note)), "{notes:?}");
+    }
+}
+
+/// Its results know less, and name no worker.
+#[test]
+fn with_the_oldest_rq_the_same_is_left_and_seen_too() {
+    let left = LEFT.replace(", x.worker_name]", "]");
+    let jobs: Vec<_> = JOBS.into_iter().filter(|job| !job.contains("'asks'")).collect();
+    // There RQ's simple worker does not name the job in the environment.
+    for (class, jobs, successful) in
+        [("Robust", &jobs[..], "4"), ("Around", &jobs, "4"), ("Simple", &JOBS[..2], "1")]
+    {
+        let class = format!("app.tasks.{class}");
+        let args = ["-n", "w1", "-w", &class];
+        let seen = same_in(Context::with_oldest_rq, TASKS, &args, jobs, &left);
+        assert_eq!(seen[2][1], successful, "{seen}");
     }
 }
 

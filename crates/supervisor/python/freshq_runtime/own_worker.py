@@ -139,7 +139,7 @@ def _main_work_horse(worker, job, queue):
     random.seed()
     worker.setup_work_horse_signals()
     worker._is_horse = True
-    execution = (worker.execution,) if "execution" in inspect.signature(BaseWorker.perform_job).parameters else ()
+    execution = (worker.execution,) if "execution" in inspect.signature(Worker.perform_job).parameters else ()
     try:
         worker.perform_job(job, queue, *execution)
     except BaseException:  # noqa: BLE001
