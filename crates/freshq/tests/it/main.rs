@@ -26,6 +26,7 @@ mod python_hooks;
 mod record;
 mod reload;
 mod scheduler;
+mod unfit;
 mod upkeep;
 mod warmup;
 mod webhooks;

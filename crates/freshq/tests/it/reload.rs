@@ -192,20 +192,3 @@ fn what_a_job_taught_serves_before_the_base_is_renewed() {
     assert!(at("generation 2") < at("library modules imported"), "{output}");
     assert!(at("library modules imported") < at("generation 3"), "{output}");
 }
-
-#[test]
-fn a_library_that_leaves_threads_stays_out_of_the_base() {
-    let context = project();
-    // Not below the watched folder, so to freshq it is a library.
-    context.write(
-        "threaded.py",
-        "import threading, time\nthreading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()\n",
-    );
-    context.write("app/version.py", "import threaded\nVERSION = 'v0'\n");
-    let worker = learned(&context, &["--watch", "app"]);
-    worker.wait_for("libraries are imported by each generation from now on");
-    assert_eq!(context.eval("run('app.tasks.version')"), json!(["finished", "v0"]));
-    context.write("app/version.py", "import threaded\nVERSION = 'v1'\n");
-    assert_eq!(context.eval("run('app.tasks.version')"), json!(["finished", "v1"]));
-    worker.stop();
-}

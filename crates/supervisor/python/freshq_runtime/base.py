@@ -13,6 +13,7 @@ import time
 from . import config, django_project, generation, heroku, lifeline, memory, renewal
 from .children import Children, task_count, wait_status
 from .frames import Closed, ControlLink
+from .leftovers import Before, tasks_after_a_fork
 from .loader import UserCode, forget_listings
 
 OLDEST_RQ = (2, 0)
@@ -86,35 +87,32 @@ def _import_libraries(settings):
     # What rq itself needs is here already and cannot be kept out.
     kept_out = [name for name in settings["kept_out"] if name not in sys.modules]
     for name in settings["libraries"]:
+        before = Before()
         try:
             if _is_users(name, user):
                 raise ImportError("it is code of yours, which generations import")
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001  a library may raise anything, also SystemExit
             skipped.append([name, f"{type(error).__name__}: {error}"])
+        # An import cannot be undone: the next base leaves out what led to it.
         for unwanted in kept_out:
             if unwanted in sys.modules:
-                # An import cannot be undone: the next base leaves out what led to it.
                 return {"kind": "unwanted", "library": name, "imports": unwanted}
+        left = before.remains()
+        if left:
+            return {"kind": "unfit", "library": name, "left": left}
     if skipped:
         _forget_orphans()
     forget_listings(user)
     config.prepare(settings)
-    tasks = task_count()
-    if tasks > 1:
-        # Some libraries end their threads when they see a fork coming (OpenBLAS does): try it.
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
-        tasks = task_count()
+    tasks = task_count()  # a thread may take its time to begin
     return {
         "kind": "ready",
         "rq_version": VERSION,
         "python_version": sys.version,
         "python_short": platform.python_version(),
         "skipped": skipped,
-        "tasks": tasks,
+        "tasks": tasks if tasks == 1 else tasks_after_a_fork(),
         "import_ns": time.monotonic_ns() - begun,
     }
 

@@ -9,8 +9,9 @@ import sys
 import time
 
 from . import config, django_project, failure, hooks, horse, lifeline, loader, logs, warmup
-from .children import fork, task_count
+from .children import fork
 from .frames import Closed, ControlLink
+from .leftovers import Before
 
 
 def main(sock, line, order, settings):
@@ -25,6 +26,7 @@ def main(sock, line, order, settings):
         # next to nothing. What there is stays shared by all horses.
         gc.disable()
         make_tools, report = load(order["modules"], user, settings)
+        user.noting = True
         gc.freeze()
         gc.enable()
         link.send(report)
@@ -41,13 +43,13 @@ def main(sock, line, order, settings):
 
 def load(modules, user, settings):
     """Import the user's code; returns what makes the tools of horses, if it is good, and a report."""
-    begun = time.monotonic_ns()
+    begun, before = time.monotonic_ns(), Before()
     loader.install(user)
     last = loader.newest_module()
     wanted, connection, report = _load(modules, user, settings)
     report["files"] = user.files
     report["libraries"] = loader.new_libraries(user, last)
-    report["tasks"] = task_count()
+    report["left"] = before.remains() if user.forks else None
     report["begun_ns"] = begun
     report["imported_ns"] = time.monotonic_ns()
     return functools.partial(horse.Tools, user, wanted, connection, settings["reuse"]), report
@@ -67,6 +69,7 @@ def _load(modules, user, settings):
         return None, None, {**_broken(problem.__cause__ or problem, user), "hook": str(problem)}
     logs.set_up(settings["logging"])
     for name, required in modules:
+        before = Before()
         try:
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001
@@ -74,8 +77,11 @@ def _load(modules, user, settings):
                 gone.append(name)
                 continue
             return None, None, _broken(error, user)
+        left = user.forks and before.remains()
+        if left:
+            return None, None, {"kind": "unfit", "module": name, "left": left}
     try:
-        took = warmup.run(settings["warmups"])
+        took = warmup.run(settings["warmups"], user)
     except BaseException as error:  # noqa: BLE001
         return None, None, _broken(error, user)
     django_project.close_connections()

@@ -460,4 +460,6 @@ def _learned(tools, loaded):
     entries = user.entries[loaded:]
     if not entries and newest_module() == tools.newest_module:
         return None
-    return {"modules": entries, "files": user.files, "libraries": new_libraries(user, tools.newest_module)}
+    unfit = [name for name in user.unfit if name in entries]
+    libraries = new_libraries(user, tools.newest_module)
+    return {"modules": entries, "unfit": unfit, "files": user.files, "libraries": libraries}

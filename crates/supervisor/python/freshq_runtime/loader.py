@@ -15,6 +15,8 @@ import os
 import sys
 from importlib.machinery import SourceFileLoader
 
+from .leftovers import Before
+
 LIBRARY_FOLDERS = frozenset(("site-packages", "dist-packages", "node_modules"))
 
 
@@ -31,6 +33,9 @@ class UserCode:
         self.files = {}  # real path -> hash of the bytes that were compiled
         self.modules = []  # user modules in the order they were begun
         self.entries = []  # those that no other user module asked for
+        self.forks = True  # the process goes on to fork horses
+        self.noting = False  # it is a horse: which entries leave behind what no fork survives?
+        self.unfit = []  # those that do
         self._not_mine = {}  # folder -> whether it is a library's
         self._real_folders = {}  # folder -> without symlinks
 
@@ -102,13 +107,21 @@ class UserLoader(SourceFileLoader):
     def exec_module(self, module):
         user = self._user
         user.modules.append(module.__name__)
-        if user._depth == 0:
-            user.entries.append(module.__name__)
-        user._depth += 1
+        if user._depth:
+            self._execute(module)
+            return
+        user.entries.append(module.__name__)
+        before = Before() if user.noting else None
+        self._execute(module)
+        if before and before.left():
+            user.unfit.append(module.__name__)
+
+    def _execute(self, module):
+        self._user._depth += 1
         try:
             super().exec_module(module)
         finally:
-            user._depth -= 1
+            self._user._depth -= 1
 
 
 class UserFinder:

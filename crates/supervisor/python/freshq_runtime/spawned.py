@@ -16,6 +16,7 @@ def main():
         if problem:
             raise SystemExit(problem)
         user = UserCode(settings["roots"], settings["code_cache"], settings["snapshot"])
+        user.forks = False
         forget_listings(user)
         make_tools, report = generation.load(settings["modules"], user, settings)
         report["snapshot"] = user.snapshot

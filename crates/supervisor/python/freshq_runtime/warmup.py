@@ -5,25 +5,32 @@ import importlib
 import inspect
 import time
 
+from .leftovers import Before
 
-def run(names):
+
+def run(names, user):
     """Call what `--warmup` names, in order; returns how long that took, in nanoseconds."""
     if not names:
         return 0
     begun = time.monotonic_ns()
     gc.enable()  # unlike an import, a function may leave much behind that is not needed
     for name in names:
-        _call(name)
+        _call(name, user)
     gc.collect()
     return time.monotonic_ns() - begun
 
 
-def _call(name):
-    result = _find(name)()
+def _call(name, user):
+    function = _find(name)
+    before = Before()
+    result = function()
     if inspect.iscoroutine(result):  # as RQ does with jobs
         import asyncio
 
         asyncio.run(result)
+    left = user.forks and before.remains()
+    if left:
+        raise RuntimeError(f"--warmup {name}: it left {left} behind, which does not survive the fork of a horse")
 
 
 def _find(name):

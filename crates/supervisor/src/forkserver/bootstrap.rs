@@ -28,6 +28,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/heroku.py",
     "freshq_runtime/hooks.py",
     "freshq_runtime/horse.py",
+    "freshq_runtime/leftovers.py",
     "freshq_runtime/lifeline.py",
     "freshq_runtime/loader.py",
     "freshq_runtime/logs.py",

@@ -96,6 +96,13 @@ pub enum FromBase {
         /// What it imported.
         imports: String,
     },
+    /// A library left behind what no fork survives; this base is of no use.
+    Unfit {
+        /// The library.
+        library: String,
+        /// What it left behind, for people.
+        left: String,
+    },
     /// This Python cannot be used.
     Unusable {
         /// What is wrong with it.
@@ -183,6 +190,13 @@ pub enum FromGeneration {
     Ready(Loaded),
     /// They cannot be imported.
     Broken(Broken),
+    /// One of them left behind what no fork survives; this generation is of no use.
+    Unfit {
+        /// The module.
+        module: String,
+        /// What it left behind, for people.
+        left: String,
+    },
     /// Horses have been forked and wait for jobs.
     Forked {
         /// Number and process of each; it leads its own group.
@@ -206,8 +220,8 @@ pub struct Loaded {
     pub gone: Vec<String>,
     /// Library modules that the base did not have, in order.
     pub libraries: Vec<String>,
-    /// Kernel tasks after the imports.
-    pub tasks: usize,
+    /// What does not survive a fork and was left behind, for people.
+    pub left: Option<String>,
     /// When the process began.
     pub begun_ns: u64,
     /// When the imports and what warms up were done.
@@ -373,6 +387,9 @@ pub enum AnswerKind {
 pub struct Learned {
     /// User modules that nothing but the job asked for, in order.
     pub modules: Vec<String>,
+    /// Those of them that left behind what no fork survives.
+    #[serde(default)]
+    pub unfit: Vec<String>,
     /// Library modules, in order.
     pub libraries: Vec<String>,
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::held_back::HeldBack;
 use crate::settings::Preload;
 
 /// Most names kept of each kind; beyond it something is wrong with what is learned.
@@ -20,6 +21,11 @@ struct Lists {
     libraries: Vec<String>,
     /// Libraries that cannot be imported outside the user's code.
     excluded: Vec<String>,
+    /// Packages that leave behind what no fork survives.
+    #[serde(default)]
+    unfit: Vec<String>,
+    #[serde(default)]
+    held_back: HeldBack,
 }
 
 /// The learned lists and the file they are kept in.
@@ -50,6 +56,16 @@ impl LearnedImports {
         &self.lists.modules
     }
 
+    /// User modules that are left to horses.
+    pub fn held_back(&mut self) -> &mut HeldBack {
+        &mut self.lists.held_back
+    }
+
+    /// Whether a generation is to import this user module.
+    pub fn is_for_generations(&self, module: &str) -> bool {
+        !self.lists.held_back.covers(module)
+    }
+
     /// Library modules for a base, in the order to import them.
     pub fn libraries(&self) -> Vec<String> {
         if self.bare {
@@ -60,16 +76,17 @@ impl LearnedImports {
     }
 
     fn is_kept_out(&self, name: &str) -> bool {
-        let is_in = |package: &String| {
-            name.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        self.preload.never.iter().any(is_in)
+        self.preload.never.iter().chain(&self.lists.unfit).any(|package| is_in(name, package))
     }
 
     /// Keeps a library's whole package out of this run's bases.
     pub fn keep_out(&mut self, library: &str) {
-        let package = library.split('.').next().unwrap_or(library);
-        self.preload.never.push(package.to_owned());
+        self.preload.never.push(package_of(library));
+    }
+
+    /// Keeps a library's whole package out of bases, also of later runs: it survives no fork.
+    pub fn keep_out_unfit(&mut self, library: &str) {
+        add(&mut self.lists.unfit, vec![package_of(library)]);
     }
 
     /// Adds user modules; tells whether any was new.
@@ -113,6 +130,15 @@ impl LearnedImports {
         fs_err::write(&temporary, serde_json::to_vec_pretty(&self.lists)?)?;
         fs_err::rename(temporary, &self.file)
     }
+}
+
+/// Whether a module is this package or in it.
+pub(super) fn is_in(name: &str, package: &str) -> bool {
+    name.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn package_of(library: &str) -> String {
+    library.split('.').next().unwrap_or(library).to_owned()
 }
 
 fn add(list: &mut Vec<String>, names: Vec<String>) -> bool {
@@ -163,6 +189,20 @@ mod tests {
         assert_eq!(again.modules(), ["app.tasks"]);
         assert_eq!(again.libraries(), ["pandas"]);
         assert!(load(cache.path(), "3.12").modules().is_empty());
+    }
+
+    #[test]
+    fn what_survives_no_fork_stays_out_in_later_runs_too() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut learned = load(cache.path(), "3.11");
+        learned.add_libraries(vec!["grpc".into(), "grpc.aio".into(), "grpcio_tools".into()]);
+        learned.keep_out_unfit("grpc.aio");
+        learned.held_back().hold("app.db");
+        learned.save().unwrap();
+        let again = load(cache.path(), "3.11");
+        assert_eq!(again.libraries(), ["grpcio_tools"]);
+        assert!(!again.is_for_generations("app.db.pool"));
+        assert!(again.is_for_generations("app"));
     }
 
     #[test]

@@ -110,6 +110,8 @@ pub enum Input {
         /// Files that changed while it was loading.
         moved: BTreeSet<PathBuf>,
     },
+    /// The loading generation has imported what no fork survives: another is to load without it.
+    Unfit(GenerationId),
     /// A generation ended that was not told to.
     Died(GenerationId),
     /// A deadline has come.
@@ -197,6 +199,12 @@ impl Machine {
             }
             Input::Broken { generation, moved } => {
                 self.broken(now, generation, moved, &mut effects);
+            }
+            Input::Unfit(generation) => {
+                if let Some(cause) = self.end_loading(generation) {
+                    effects.push(Effect::Discard(generation));
+                    self.want(cause);
+                }
             }
             Input::Died(generation) => self.died(now, generation),
             Input::Tick => {}

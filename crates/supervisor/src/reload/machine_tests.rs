@@ -127,6 +127,15 @@ fn a_tree_that_moved_while_loading_is_loaded_again_but_not_for_ever() {
 }
 
 #[test]
+fn one_that_survives_no_fork_is_loaded_again_without_what_it_imported() {
+    let mut machine = serving(OnBroken::Keep);
+    machine.handle(at(1), save("a.py", 1));
+    let effects = machine.handle(at(2), Input::Unfit(GenerationId(2)));
+    assert_eq!(numbers(&effects), [("discard", 2), ("load", 3)]);
+    assert_eq!(machine.availability(), Availability::Wait, "for the same reason");
+}
+
+#[test]
 fn half_of_a_change_that_cannot_be_imported_is_not_called_broken() {
     let mut machine = serving(OnBroken::Hold);
     machine.handle(at(1), save("a.py", 1));
@@ -189,13 +198,14 @@ fn invariants_hold_over_random_sequences() {
         for step in 0..200 {
             let target = loading.or(machine.serving()).unwrap_or(GenerationId(1));
             let moved = if next(4) == 0 { files(&["m.py"]) } else { BTreeSet::new() };
-            let input = match next(8) {
+            let input = match next(9) {
                 0 => Input::BaseReady,
                 1 => Input::BaseGone,
                 2 | 3 => save("s.py", step),
                 4 => Input::Wanted(Cause::learned(at(step))),
                 5 => Input::Died(target),
-                6 => Input::Broken { generation: target, moved },
+                6 => Input::Unfit(target),
+                7 => Input::Broken { generation: target, moved },
                 _ => Input::Loaded { generation: target, moved },
             };
             let was_loading = loading;

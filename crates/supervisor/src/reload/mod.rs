@@ -2,9 +2,10 @@
 //!
 //! `watch` reports paths; [`relevance`] drops what is no change of the code; [`machine`]
 //! decides what loads, serves and retires; [`learned`] knows what a generation is to
-//! import; [`ledger`] what generations that serve were loaded from. The shell that carries it
-//! out is `supervisor.rs`.
+//! import, [`held_back`] what not; [`ledger`] what generations that serve were loaded from.
+//! The shell that carries it out is `supervisor.rs`.
 
+pub mod held_back;
 pub mod learned;
 pub mod ledger;
 pub mod machine;

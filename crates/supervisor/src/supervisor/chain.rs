@@ -15,6 +15,7 @@ impl Supervisor {
         match message {
             FromBase::Ready(ready) => self.base_is_ready(id, &ready),
             FromBase::Unwanted { library, imports } => self.keep_out(id, &library, &imports),
+            FromBase::Unfit { library, left } => self.keep_out_unfit(id, &library, &left),
             FromBase::Unusable { problem } => {
                 let python = self.settings.interpreter.executable.display();
                 self.exit = Some(Exit::PythonUnusable(format!("{python}: {problem}")));
@@ -116,6 +117,7 @@ impl Supervisor {
         match message {
             FromGeneration::Ready(loaded) => self.generation_loaded(id, loaded),
             FromGeneration::Broken(broken) => self.generation_broken(id, broken),
+            FromGeneration::Unfit { module, left } => self.hold_back(id, &module, &left),
             FromGeneration::Forked { horses } => {
                 for (horse, pid) in horses {
                     if let Some(horse) = self.chain.horse_forked(id, horse, pid) {

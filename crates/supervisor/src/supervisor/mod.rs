@@ -9,6 +9,7 @@
 //! * `chain.rs`: what base and generations say, and their ends.
 //! * `upkeep.rs`: maintenance and the scheduler, beside the slots.
 //! * `slots.rs`: slots, started and stopped.
+//! * `unfit.rs`: what survives no fork.
 //! * `stopping.rs`: how it ends.
 
 mod barrier;
@@ -17,6 +18,7 @@ mod reloading;
 mod slots;
 mod spawning;
 mod stopping;
+mod unfit;
 mod upkeep;
 
 use std::collections::BTreeMap;

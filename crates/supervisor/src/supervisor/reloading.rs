@@ -158,7 +158,7 @@ impl Supervisor {
     pub(super) fn modules_to_import(&self) -> Vec<(String, bool)> {
         let learned = self.learned.modules().iter().map(|name| (name.clone(), false));
         let named = self.settings.imports.iter().map(|name| (name.clone(), true));
-        named.chain(learned).collect()
+        named.chain(learned).filter(|(name, _)| self.learned.is_for_generations(name)).collect()
     }
 
     /// The loading generation has imported everything: compare it with the disk.
@@ -166,11 +166,9 @@ impl Supervisor {
         if self.machine.loading() != Some(generation) {
             return;
         }
-        let forks = !matches!(self.settings.isolation, Isolation::Spawn);
-        if 1 < report.tasks && forks {
+        if let Some(left) = report.left {
             self.warn(format!(
-                "generation {generation}: importing your modules started threads ({} tasks); forking with threads may deadlock a job",
-                report.tasks
+                "generation {generation}: what jobs run with leaves {left} behind when it is imported, which may hang jobs"
             ));
         }
         self.learned.forget_modules(&report.gone);
@@ -187,7 +185,7 @@ impl Supervisor {
             });
         }
         self.drive(Input::Loaded { generation, moved });
-        self.learn(generation, Learned { modules: Vec::new(), libraries: report.libraries });
+        self.learn(generation, Learned { libraries: report.libraries, ..Learned::default() });
     }
 
     fn serve(&mut self, generation: GenerationId, cause: Cause) {
@@ -284,6 +282,7 @@ impl Supervisor {
     /// function, which no generation repeats.
     pub(super) fn job_taught(&mut self, generation: GenerationId, learned: Learned) {
         self.jobs_import_libraries |= learned.modules.is_empty() && !learned.libraries.is_empty();
+        self.let_go(&learned);
         self.learn(generation, learned);
     }
 
@@ -296,13 +295,17 @@ impl Supervisor {
             return;
         }
         self.report(&Event::Detail(format!("learned from generation {generation} what to import")));
-        if let Err(error) = self.learned.save() {
-            self.report(&Event::Detail(format!("what was learned cannot be kept: {error}")));
-        }
+        self.save_learned();
         self.base_outdated |= in_base < self.learned.libraries().len();
         // Nobody would run a job on it any more.
         if modules && self.shutdown.phase() == Phase::Running {
             self.drive(Input::Wanted(Cause::learned(Moment::now())));
+        }
+    }
+
+    pub(super) fn save_learned(&self) {
+        if let Err(error) = self.learned.save() {
+            self.report(&Event::Detail(format!("what was learned cannot be kept: {error}")));
         }
     }
 
