@@ -86,9 +86,9 @@ local function origin_of(P, id, queue)
 end
 
 -- Expires job, dependents and dependencies together.
-local function expire_job(P, id, ttl)
+local function expire_job(P, id, ttl, has_no_dependents)
   call('EXPIRE', job_key(P, id), ttl)
-  call('EXPIRE', dependents_key(P, id), ttl)
+  if not has_no_dependents then call('EXPIRE', dependents_key(P, id), ttl) end
   call('EXPIRE', dependencies_key(P, id), ttl)
 end
 
@@ -121,17 +121,25 @@ local function remove_from_registry(P, registry, queue, member)
   remove('ZREM', registry_key(P, registry, queue), member)
 end
 
--- Takes an execution out of everything that lists it, and out of the worker's record. `held` is what that
--- names, if it was read already.
-local function clear_execution(r)
+-- Takes an execution out of everything that lists it.
+local function unlist_execution(r)
   local P, member = r.prefix, r.job .. ':' .. r.execution
   call('DEL', execution_key(P, r.job, r.execution))
   remove_from_registry(P, 'wip', r.origin, member)
   remove('ZREM', executions_key(P, r.job), r.execution)
   remove('SREM', worker_executions_key(P, r.worker), member)
-  local worker = worker_key(P, r.worker)
+end
+
+-- Takes an execution out of the worker's record. `held` is what that names, if it was read already.
+local function forget_execution(r)
+  local worker = worker_key(r.prefix, r.worker)
   local held = r.held or field(worker, 'freshq_execution')
   if not held or held == r.execution then
     call('HDEL', worker, 'current_job', 'freshq_execution', 'freshq_job', 'freshq_queue', 'freshq_undo')
   end
+end
+
+local function clear_execution(r)
+  unlist_execution(r)
+  forget_execution(r)
 end

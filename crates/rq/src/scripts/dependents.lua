@@ -42,6 +42,7 @@ local function release_dependents(f, outcome)
   local dependents = dependents_key(f.prefix, f.job)
   local ids, count = redis.pcall('SMEMBERS', dependents), 0
   if is_error(ids) then return end
+  f.has_no_dependents = #ids == 0
   for _, id in ipairs(ids) do
     if is_ready(f, outcome, id) then
       count = count + 1

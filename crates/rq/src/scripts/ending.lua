@@ -69,6 +69,6 @@ local function fail(f, status)
   else
     add_result(f, FAILED, 'exc_string', f.trace, own_ttl)
   end
-  if 0 < ttl then expire_job(P, id, ttl) end
+  if 0 < ttl then expire_job(P, id, ttl, f.has_no_dependents) end
   return {status}
 end

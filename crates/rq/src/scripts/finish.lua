@@ -3,13 +3,17 @@
 -- Lua does not roll back. So everything is read and checked first, and the first write, to the worker's
 -- record, is one that Redis refuses when it is out of memory.
 
+-- Fields of the worker's record that an end depends on.
+local NOTED = {'freshq_finished', 'freshq_execution', 'successful_job_count', 'failed_job_count',
+  'total_working_time'}
+
 -- Whether this end was recorded before: by the worker's note, or, if its record expired, by the newest
 -- result.
 local function finished_before(f)
-  local noted = fields(worker_key(f.prefix, f.worker), {'freshq_finished', 'freshq_execution'})
-  f.held = noted.freshq_execution
-  if f.held == f.execution then return false end
+  local noted = fields(worker_key(f.prefix, f.worker), NOTED)
+  f.noted, f.held = noted, noted.freshq_execution
   if noted.freshq_finished == f.execution then return true end
+  if f.held == f.execution then return false end
   local results = redis.pcall('XREVRANGE', results_key(f.prefix, f.job), '+', '-', 'COUNT', 1)
   local entry = not is_error(results) and results[1] and results[1][2] or {}
   for i = 1, #entry, 2 do
@@ -40,21 +44,30 @@ local function settled(f)
   return {'already'}
 end
 
--- Writes what a worker's record says after an execution, whatever became of the job.
-local function note_idle(f)
-  local worker = worker_key(f.prefix, f.worker)
-  write_own('HSET', worker, 'freshq_finished', f.execution, 'state', 'idle', 'last_heartbeat', f.now)
-  -- A record that had expired must not come back for ever; the next heartbeat completes it.
-  call('EXPIRE', worker, f.worker_life)
-  clear_execution(f)
+-- The worker's counters after this end, as names and values. What somebody made a word of is left alone.
+local function counted(f)
+  local name = f.kind == 'finished' and 'successful_job_count' or 'failed_job_count'
+  local count, time, written = integer(f.noted[name] or '0'), tonumber(f.noted.total_working_time or '0'), {}
+  if count then add(written, name, count + 1) end
+  if time and f.kind ~= 'stopped' then
+    add(written, 'total_working_time', string.format('%.15g', time + tonumber(f.working_time)))
+  end
+  return written
 end
 
-local function note_end(f)
-  local worker = worker_key(f.prefix, f.worker)
-  note_idle(f)
-  -- A counter that somebody made a word of is left alone.
-  redis.pcall('HINCRBY', worker, f.kind == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
-  if f.kind ~= 'stopped' then redis.pcall('HINCRBYFLOAT', worker, 'total_working_time', f.working_time) end
+-- Writes what a worker's record says after an execution, whatever became of the job. What it says of the
+-- execution itself is written over by the next start, or goes when there is none: `lie_idle`.
+local function note_idle(f, counters)
+  f.is_noted = true
+  write_own('HSET', worker_key(f.prefix, f.worker), 'freshq_finished', f.execution, 'state', 'idle',
+    'last_heartbeat', f.now, unpack(counters))
+  unlist_execution(f)
+end
+
+local function lie_idle(f)
+  -- A record that had expired must not come back for ever; the next heartbeat completes it.
+  call('EXPIRE', worker_key(f.prefix, f.worker), f.worker_life)
+  forget_execution(f)
 end
 
 local function succeed(f, plan)
@@ -72,7 +85,7 @@ local function succeed(f, plan)
     delete_job(f)
   else
     write_job(f, 'finished')
-    if 0 < ttl then expire_job(P, id, ttl) end
+    if 0 < ttl then expire_job(P, id, ttl, f.has_no_dependents) end
   end
   return {'finished'}
 end
@@ -92,12 +105,12 @@ local function finish(f)
   if f.kind == 'handled' then
     local settled = settled(f)
     if settled then
-      note_idle(f)
+      note_idle(f, {})
       return settled
     end
   end
   local put_back, there = is_put_back(f), redis.pcall('HEXISTS', job_key(f.prefix, f.job), 'data') == 1
-  note_end(f)
+  note_idle(f, counted(f))
   if put_back then return {'already'} end
   if not there then plan = nil end
   local ended = there and end_job(f, plan) or {'gone'}

@@ -7,7 +7,7 @@ use rq::{StartReply, Started};
 use crate::common::{World, at, birth, request, success};
 
 /// Commands inside the script, for a job that ends well and the start of the next.
-const COMMANDS_MAX: u64 = 37;
+const COMMANDS_MAX: u64 = 32;
 const JOBS: usize = 20;
 
 /// How often each command was called.
