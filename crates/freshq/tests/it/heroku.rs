@@ -21,7 +21,8 @@ def wait():
 def wait_for(key):
     job = get_current_job()
     job.connection.set("begun", os.getpid())
-    job.connection.blpop(key, 60)
+    while not job.connection.exists(key):  # blpop ends where redis-py's own limit does
+        time.sleep(0.002)
     return "in time"
 
 def clean_up():
@@ -65,7 +66,7 @@ fn project() -> Context {
 
 /// Enqueues a job and waits until it runs; the id of its process is then at `begun`.
 fn begin(context: &Context, job: &str) {
-    context.eval("r.delete('begun')");
+    context.eval("r.delete('begun', 'go')");
     context.eval(&format!("enqueue({job}, job_id='job')"));
     context.wait_until("r.exists('begun') == 1");
 }
@@ -139,7 +140,7 @@ fn a_job_that_ends_in_time_has_finished() {
         signal_horse(&context, "SIGTERM");
         worker.signal(Signal::TERM);
         worker.wait_for("raising ShutDownImminentException in 600 seconds");
-        context.eval("r.rpush('go', 1)");
+        context.eval("r.set('go', 1)");
         let (status, output) = worker.end();
         assert_eq!(status.code(), Some(0), "{output}");
         assert_eq!(context.eval("end('job')"), json!(["finished", "in time"]), "{output}");
@@ -191,7 +192,7 @@ fn the_jobs_of_a_plain_worker_are_left_alone() {
     begin(&context, "'app.tasks.wait_for', 'go'");
     worker.signal(Signal::TERM);
     context.wait_until("any(w.shutdown_requested_date for w in Worker.all(connection=r))");
-    context.eval("r.rpush('go', 1)");
+    context.eval("r.set('go', 1)");
     assert_eq!(context.eval("end('job')"), json!(["finished", "in time"]));
     let (status, output) = worker.end();
     assert_eq!(status.code(), Some(0), "{output}");
