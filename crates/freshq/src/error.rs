@@ -68,8 +68,8 @@ impl Error {
             Self::Interpreter(_) | Self::Python(_) => exit::PYTHON,
             Self::Folder { .. }
             | Self::WatchesTooMuch { .. }
-            | Self::Start(StartError::Watch(_) | StartError::Glob(_)) => exit::WATCH,
-            Self::Usage(_) | Self::ProjectFile(_) => exit::USAGE,
+            | Self::Start(StartError::Watch(_)) => exit::WATCH,
+            Self::Usage(_) | Self::ProjectFile(_) | Self::Start(StartError::Glob(_)) => exit::USAGE,
             Self::Broken => exit::BROKEN,
             Self::EmbeddedFind(_) | Self::EmbeddedStart(_) | Self::EmbeddedEnded { .. } => {
                 exit::EMBEDDED

@@ -171,7 +171,10 @@ fn name_of(
         Some(Value::String(name)) if origins.get("name") <= Origin::File && !name.is_empty() => {
             Ok(Some(name.clone()))
         }
-        None | Some(Value::String(_) | Value::Null) => Ok(asked.cloned()),
+        // An empty one is none, as for RQ.
+        None | Some(Value::String(_) | Value::Null) => {
+            Ok(asked.filter(|name| !name.is_empty()).cloned())
+        }
         Some(_) => Err(Error::Setting { name: "NAME", expected: "a text" }),
     }
 }

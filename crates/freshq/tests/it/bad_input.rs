@@ -45,6 +45,9 @@ fn the_command_line_makes_no_sense() {
     check(&context, &["--on-broken", "explode"], 2, "[possible values: keep, hold]");
     check(&context, &["--isolation", "none"], 2, "[possible values: fork, reuse, spawn]");
     check(&context, &["--max-memory", "0"], 2, "invalid value '0'");
+    let url = context.redis.url();
+    let glob = ["-u", &url, "--reload", "--watch-include", "["];
+    check(&context, &glob, 2, "a glob of the watched files makes no sense");
 }
 
 #[test]
@@ -74,6 +77,17 @@ fn python_cannot_run_jobs() {
     fs_err::set_permissions(&python, mode).unwrap();
     let python = python.to_str().unwrap();
     check(&context, &["-u", &url, "--python", python], 3, "Python 3.11.0 has no rq package");
+}
+
+#[test]
+fn an_empty_name_is_none() {
+    let context = Context::new();
+    let worker = context.worker(&["--name", ""]);
+    assert_eq!(
+        context.eval("[len(worker.name) for worker in Worker.all(r)]"),
+        serde_json::json!([32])
+    );
+    worker.stop();
 }
 
 #[test]

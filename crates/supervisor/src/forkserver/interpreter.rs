@@ -84,6 +84,9 @@ fn line(candidate: &Candidate, problem: &str) -> String {
     format!("  {} ({}): {problem}", candidate.python.display(), candidate.found_by)
 }
 
+/// Most characters that are shown of what a program that is no Python says.
+const MESSAGE_CHARS_MAX: usize = 120;
+
 fn usable(probed: &Probed) -> Result<String, String> {
     let mut parts = probed.version.split('.').map_while(|part| part.parse::<u32>().ok());
     let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
@@ -105,6 +108,7 @@ fn probe(python: &Path) -> Result<Probed, String> {
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let last = text.trim_end().lines().last().unwrap_or("no message");
+        let last: String = last.chars().take(MESSAGE_CHARS_MAX).collect();
         return Err(format!("does not work ({}): {last}", output.status));
     }
     serde_json::from_slice(&output.stdout).map_err(|_| "is not a Python interpreter".to_owned())
