@@ -8,6 +8,7 @@ mod config_module;
 mod context;
 mod django;
 mod embedded_redis;
+mod equal_code;
 mod example;
 mod far_redis;
 mod fork_hygiene;

@@ -6,6 +6,7 @@
 //!
 //! * `barrier.rs`: a slot has a job: which horse runs it?
 //! * `reloading.rs`: from events and reports to generations.
+//! * `equal_code.rs`: a change that compiles to the code that serves.
 //! * `chain.rs`: what base and generations say, and their ends.
 //! * `upkeep.rs`: maintenance and the scheduler, beside the slots.
 //! * `slots.rs`: slots, started and stopped.
@@ -14,6 +15,7 @@
 
 mod barrier;
 mod chain;
+mod equal_code;
 mod reloading;
 mod slots;
 mod spawning;
@@ -107,6 +109,8 @@ pub struct Supervisor {
     code: LoadedCode,
     /// The code of the generations that serve or have served.
     ledger: Ledger,
+    /// The user's files as the generation that serves compiled them.
+    served: LoadedCode,
     learned: LearnedImports,
     loading: Option<Loading>,
     /// The code that serves, for interpreters that are to load the same.
@@ -191,6 +195,7 @@ impl Supervisor {
             unfinished: BTreeMap::new(),
             code: LoadedCode::default(),
             ledger: Ledger::default(),
+            served: LoadedCode::default(),
             learned: LearnedImports::load(&settings.project_cache, &interpreter, &settings.preload),
             loading: None,
             snapshot: Snapshot::new(),
