@@ -40,6 +40,34 @@ pub fn project_folder(project: &Path) -> PathBuf {
     folder
 }
 
+/// The folders in which the control sockets of this user's workers may be, the usual one first.
+///
+/// They are not created. There are several because a worker may run with another environment than
+/// whoever looks for it, and because a path that is too long for a socket is of no use.
+pub fn socket_folders() -> Vec<PathBuf> {
+    let name = format!("freshq-{}", rustix::process::getuid().as_raw());
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let runtime = runtime.filter(|folder| folder.is_absolute());
+    let mut folders = vec![cache_folder().join("run")];
+    folders.extend(runtime.map(|folder| folder.join("freshq")));
+    folders.push(std::env::temp_dir().join(name).join("run"));
+    folders.dedup();
+    folders
+}
+
+/// Short name of a project in the names of its control sockets.
+pub fn project_mark(project: &Path) -> String {
+    hash8(canonical(project).as_os_str().as_bytes())
+}
+
+/// Whether a folder belongs to this user, and nobody else may enter it.
+pub fn is_private(folder: &Path) -> bool {
+    let owner = rustix::process::getuid().as_raw();
+    fs::symlink_metadata(folder).is_ok_and(|found| {
+        found.is_dir() && found.uid() == owner && found.mode() & 0o777 == PRIVATE_MODE
+    })
+}
+
 /// Creates a folder and its parents, private to the owner. An existing folder is left as it is.
 pub fn create_private(folder: &Path) -> io::Result<()> {
     make_folder(folder, true)
@@ -95,20 +123,17 @@ fn temporary_cache(temporary: &Path) -> PathBuf {
     temporary_folder().unwrap_or(folder)
 }
 
-fn is_private(folder: &Path) -> bool {
-    let owner = rustix::process::getuid().as_raw();
-    fs::symlink_metadata(folder).is_ok_and(|found| {
-        found.is_dir() && found.uid() == owner && found.mode() & 0o777 == PRIVATE_MODE
-    })
-}
-
 fn is_writable(folder: &Path) -> bool {
     access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
-fn project_name(project: &Path) -> String {
+fn canonical(project: &Path) -> PathBuf {
     let whole = absolute(project).unwrap_or_else(|_| project.to_owned());
-    let canonical = fs::canonicalize(&whole).unwrap_or(whole);
+    fs::canonicalize(&whole).unwrap_or(whole)
+}
+
+fn project_name(project: &Path) -> String {
+    let canonical = canonical(project);
     let name: String = canonical
         .file_name()
         .unwrap_or_default()

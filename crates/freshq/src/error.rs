@@ -1,6 +1,6 @@
 //! What can go wrong before or instead of working: what happened, to what, and what to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use embedded::redis::{FindError, StartError as RedisStartError};
 use rq::{ConnectError, RegisterError};
@@ -55,6 +55,10 @@ pub(crate) enum Error {
     EmbeddedEnded { name: String, folder: PathBuf },
     #[error("no embedded Redis runs for {}; start one with `freshq worker -u embedded`", .0.display())]
     NoEmbedded(PathBuf),
+    #[error("{}", none_runs(folder, *pid, *all))]
+    NoneRuns { folder: PathBuf, pid: Option<u32>, all: bool },
+    #[error("{0}")]
+    Control(String),
     #[error("cannot {what}: {error}")]
     Io { what: &'static str, error: std::io::Error },
     #[error(transparent)]
@@ -74,7 +78,9 @@ impl Error {
             Self::EmbeddedFind(_) | Self::EmbeddedStart(_) | Self::EmbeddedEnded { .. } => {
                 exit::EMBEDDED
             }
+            Self::NoneRuns { .. } => exit::NONE_RUNS,
             Self::Connect(_)
+            | Self::Control(_)
             | Self::Config(_)
             | Self::Setting { .. }
             | Self::Strategy(_)
@@ -100,7 +106,18 @@ impl Error {
             Self::Interpreter(_) => Some(
                 "install rq into one of them (`python -m pip install rq`), or name another with --python",
             ),
+            Self::NoneRuns { all: false, .. } => {
+                Some("start one with `freshq worker`; `--all` looks in all folders")
+            }
             _ => None,
         }
+    }
+}
+
+fn none_runs(folder: &Path, pid: Option<u32>, all: bool) -> String {
+    match pid {
+        Some(pid) => format!("no freshq worker of yours has the process id {pid}"),
+        None if all => "no freshq worker of yours runs".to_owned(),
+        None => format!("no freshq worker of yours was started in {}", folder.display()),
     }
 }

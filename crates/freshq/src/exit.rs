@@ -16,3 +16,5 @@ pub const BROKEN: u8 = 5;
 pub const EMBEDDED: u8 = 6;
 /// A third signal ended everything at once.
 pub const ABORTED: u8 = 7;
+/// No worker runs that could be asked (`freshq status`, `freshq reload`).
+pub const NONE_RUNS: u8 = 9;

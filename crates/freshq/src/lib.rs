@@ -28,6 +28,8 @@ pub fn run() -> ExitCode {
     let result = Args::of_process().and_then(|args| match args.command {
         Command::Worker(worker) => commands::worker::run(&worker.run(), &args.origins),
         Command::WorkerPool(pool) => commands::worker::run(&pool.run(), &args.origins),
+        Command::Status(status) => commands::control::status(&status),
+        Command::Reload(reload) => commands::control::reload(&reload),
         Command::Demo(demo) => commands::demo::run_command(&demo),
         Command::StandIn { .. } => commands::stand_in::run(),
         Command::Url => commands::url::run(),

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use embedded::cache::{project_mark, socket_folders};
 use rq::{FailureLeaves, WorkerName};
 use serde_json::{Map, Value};
 use supervisor::Settings;
 use supervisor::forkserver::interpreter::Interpreter;
 use supervisor::reload::machine::OnBroken;
-use supervisor::settings::{Companion, Preload, ReloadSettings};
+use supervisor::settings::{Companion, Control, Preload, ReloadSettings};
 use supervisor::worker::stand_in::StandInCommand;
 use supervisor::worker::strategy::Strategy;
 
@@ -139,7 +140,7 @@ fn strategy(said: Strategy, class: &WorkerClass) -> Strategy {
 }
 
 /// What has been found out before the engine can be told anything.
-pub(crate) struct Found {
+pub(crate) struct Found<'a> {
     /// As its option says.
     pub(crate) strategy: Strategy,
     pub(crate) interpreter: Interpreter,
@@ -149,6 +150,8 @@ pub(crate) struct Found {
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) preload: Preload,
     pub(crate) reload: bool,
+    /// The current folder.
+    pub(crate) here: &'a Path,
     pub(crate) cache: PathBuf,
     pub(crate) project_cache: PathBuf,
     pub(crate) companions: Vec<Companion>,
@@ -170,7 +173,11 @@ pub(crate) fn preload(args: &PythonArgs, origins: &Origins) -> Preload {
 }
 
 /// All of it together.
-pub(crate) fn resolve(run: &Run<'_>, origins: &Origins, found: Found) -> Result<Settings, Error> {
+pub(crate) fn resolve(
+    run: &Run<'_>,
+    origins: &Origins,
+    found: Found<'_>,
+) -> Result<Settings, Error> {
     let (args, life) = (run.shared, run.life);
     let project = &found.told.settings;
     let class = args.python.classes.worker_class(project);
@@ -213,6 +220,11 @@ pub(crate) fn resolve(run: &Run<'_>, origins: &Origins, found: Found) -> Result<
             include: args.reload.watch_include.clone(),
             ignore: args.reload.watch_ignore.clone(),
         }),
+        control: Control {
+            project: project_mark(found.here),
+            here: found.here.to_path_buf(),
+            folders: socket_folders(),
+        },
         cache: found.cache,
         project_cache: found.project_cache,
         companions: found.companions,

@@ -4,6 +4,8 @@
 //! kernel's monotonic clock is one for all processes); wall time is only for
 //! what is stored in Redis.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use rq::Timestamp;
@@ -30,6 +32,12 @@ impl Moment {
         Self(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
     }
 
+    /// The moment so long before this one.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// The time from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -48,6 +56,15 @@ impl std::ops::Add<Duration> for Moment {
 pub fn wall() -> Timestamp {
     let time = clock_gettime(ClockId::Realtime);
     Timestamp::from_micros(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000)
+}
+
+/// How long ago a file was changed, by the coarse clock that stamps files; none if that is in the
+/// future, because another machine has stamped it.
+pub fn age(file: &Metadata) -> Option<Duration> {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    let age = nanos(now.tv_sec, now.tv_nsec) - nanos(file.ctime(), file.ctime_nsec());
+    u64::try_from(age).ok().map(Duration::from_nanos)
 }
 
 /// Waits until `moment`, or for ever when there is none.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rq::{Finished, JobId, QueueName, WorkerName};
+use serde::{Deserialize, Serialize};
 
+use crate::control::wire::millis;
 use crate::input::StopCause;
 use crate::reload::machine::{Cause, GenerationId};
 use crate::shutdown::Phase;
@@ -200,7 +202,7 @@ pub enum WorkerEnd {
 }
 
 /// A generation that serves, and what it took to get there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Serving {
     /// Which one.
     pub generation: GenerationId,
@@ -209,25 +211,45 @@ pub struct Serving {
     /// User files it has loaded.
     pub files: usize,
     /// Hash over all of them: the proof.
-    pub fingerprint: String,
-    /// From the change to the fork.
-    pub seen: Duration,
-    /// From the fork until the process ran.
-    pub forked: Duration,
-    /// Import of the user's modules.
-    pub imported: Duration,
-    /// The user's functions that warm up.
-    pub warmed_up: Duration,
-    /// Comparison with the disk.
-    pub verified: Duration,
-    /// From the change until it served.
+    pub code_hash: String,
+    /// How long each step took.
+    #[serde(rename = "steps_ms")]
+    pub steps: Steps,
+    /// From the save until it served.
+    #[serde(rename = "total_ms", with = "millis")]
     pub total: Duration,
     /// Jobs that still run on older generations.
     pub draining: usize,
 }
 
+/// From a save until new code serves, step by step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Steps {
+    /// From the save until it was noticed, if that is known.
+    #[serde(with = "millis")]
+    pub seen: Duration,
+    /// Until the fork was asked for.
+    #[serde(with = "millis")]
+    pub settled: Duration,
+    /// Until the new process ran.
+    #[serde(with = "millis")]
+    pub forked: Duration,
+    /// Until the user's modules were imported.
+    #[serde(with = "millis")]
+    pub imported: Duration,
+    /// Until the user's functions that warm up were done.
+    #[serde(with = "millis")]
+    pub warmed_up: Duration,
+    /// Comparison with the disk.
+    #[serde(with = "millis")]
+    pub verified: Duration,
+    /// What was left until it served.
+    #[serde(with = "millis")]
+    pub serving: Duration,
+}
+
 /// Code that cannot be imported.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Broken {
     /// The generation that could not be loaded.
     pub generation: GenerationId,

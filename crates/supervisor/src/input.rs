@@ -3,6 +3,7 @@
 use rq::{RegisterError, WorkerName};
 use tokio::sync::oneshot;
 
+use crate::control::Asked;
 use crate::event::WorkerEnd;
 use crate::forkserver::BaseId;
 use crate::forkserver::link::LinkError;
@@ -55,8 +56,10 @@ pub enum Input {
     StandInGone(WorkerName),
     /// A stop was asked for.
     Stop,
-    /// A reload was asked for.
+    /// A reload was asked for by a signal.
     Reload,
+    /// Somebody asks at the control socket.
+    Asked(Asked),
     /// A child of this process ended.
     ChildEnded,
 }

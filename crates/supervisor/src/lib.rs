@@ -20,6 +20,7 @@
 //! Read next: `supervisor/mod.rs`, `reload/machine.rs`, `worker/mod.rs`, `forkserver/mod.rs`.
 
 pub mod clock;
+pub mod control;
 pub mod event;
 pub mod forkserver;
 pub mod input;

@@ -68,6 +68,8 @@ pub struct Settings {
     pub isolation: Isolation,
     /// How to reload; none when it is off.
     pub reload: Option<ReloadSettings>,
+    /// Where people and tools ask how it is.
+    pub control: Control,
     /// For what any project may share: the Python side, compiled user code.
     pub cache: PathBuf,
     /// For what this project has learned.
@@ -156,6 +158,17 @@ pub struct ReloadSettings {
     pub include: Vec<String>,
     /// Globs of files that do not.
     pub ignore: Vec<String>,
+}
+
+/// Where a supervisor is asked how it is, and told to reload.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// The folder that it was started in.
+    pub here: PathBuf,
+    /// Its mark, by which its sockets are found.
+    pub project: String,
+    /// Folders that only this user can enter; the first that can be used is.
+    pub folders: Vec<PathBuf>,
 }
 
 /// A child of this process that is not the supervisor's own.

@@ -1,6 +1,7 @@
 //! What the user typed; the doc comment of each field is its help.
 
 mod classes;
+mod control;
 mod file;
 mod isolation;
 mod logging;
@@ -18,6 +19,7 @@ use std::ffi::OsString;
 use clap::{Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::classes::{ClassArgs, WorkerClass};
+pub(crate) use self::control::{ControlArgs, StatusArgs};
 pub(crate) use self::isolation::IsolationArgs;
 pub(crate) use self::logging::LogArgs;
 pub(crate) use self::origin::{Origin, Origins};
@@ -97,6 +99,10 @@ pub(crate) enum Command {
     Worker(Box<WorkerArgs>),
     /// Run jobs with several workers, as `rq worker-pool` does; one that ends is replaced
     WorkerPool(Box<PoolArgs>),
+    /// Show how the workers of this folder are: which code serves, what runs, what changed last
+    Status(StatusArgs),
+    /// Load the code anew, as it is on disk now, and wait until it serves or is broken
+    Reload(ControlArgs),
     /// See it all in one command: a real application, real jobs, code that changes under them
     Demo(DemoArgs),
     /// Stand for one worker of a pool; a pool starts this by itself

@@ -118,6 +118,7 @@ async fn work(
         roots,
         preload: settings::preload(&args.python, origins),
         reload: reload.value,
+        here,
         cache: cache_folder(),
         project_cache: project_folder(here),
         companions: companions(server),

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use supervisor::event::{Broken, Event, Failure, JobEnd, Serving};
+use supervisor::event::{Broken, Event, Failure, JobEnd, Serving, Steps};
 use supervisor::input::StopCause;
 use supervisor::shutdown::Phase;
 
@@ -75,7 +75,7 @@ impl Columns {
                 info(Colour::Yellow, "released", format!("{job} is back in its queue: {why}"))
             }
             Event::ChangeSeen { files } => info(Colour::Cyan, "changed", self.files(files.iter())),
-            Event::GenerationServing(serving) => serving_record(serving),
+            Event::GenerationServing(serving) => self.serving(serving),
             Event::GenerationBroken(broken) => self.broken(broken),
             Event::GenerationDied { generation, status, pause } => {
                 let how = status.map_or(String::new(), |raw| format!(" ({})", status_text(raw)));
@@ -183,16 +183,37 @@ impl Columns {
         Record { more: more.unwrap_or_default(), ..wrong(level, verb, text) }
     }
 
+    fn serving(&self, serving: &Serving) -> Record {
+        let Serving { generation, code_hash, files, cause, .. } = serving;
+        let by_save = cause.concerns_code();
+        let what = match (by_save, cause.changed.is_empty()) {
+            (true, false) => self.files(cause.changed.iter()),
+            (true, true) => "as asked for".to_owned(),
+            (false, _) if *files == 0 => "nothing imported yet".to_owned(),
+            (false, _) if *files == 1 => "1 file".to_owned(),
+            (false, _) => format!("{files} files"),
+        };
+        // How long the user waited, and what for.
+        let total = if by_save { serving.total } else { serving.steps.imported };
+        let took = millis(total);
+        let steps = if by_save { format!("; {}", steps(&serving.steps)) } else { String::new() };
+        let old = match serving.draining {
+            0 => String::new(),
+            1 => "; 1 job ends on an older one".to_owned(),
+            count => format!("; {count} jobs end on older ones"),
+        };
+        let colour = if by_save { Colour::Green } else { Colour::Dim };
+        let text =
+            format!("generation {generation} in {took}, code {code_hash}: {what}{old}{steps}");
+        info(colour, "serving", text)
+    }
+
     fn broken(&self, broken: &Broken) -> Record {
-        let at = broken
-            .place
-            .as_ref()
-            .map_or(String::new(), |(file, line)| format!("{}:{line}: ", self.short(file)));
         let then = broken.serving.map_or("jobs wait until it is mended".to_owned(), |good| {
             format!("generation {good} serves on")
         });
-        let (error, generation) = (&broken.error, broken.generation);
-        let text = format!("{at}{error} (generation {generation}); {then}");
+        let (error, generation) = (self.error(broken), broken.generation);
+        let text = format!("{error} (generation {generation}); {then}");
         let mut more = lines(&broken.traceback);
         if Level::Debug < self.threshold {
             more.drain(..more.len().saturating_sub(TRACEBACK_LINES));
@@ -200,7 +221,16 @@ impl Columns {
         Record { more, ..wrong(Level::Error, "broken", text) }
     }
 
-    fn files<'a>(&self, files: impl ExactSizeIterator<Item = &'a PathBuf>) -> String {
+    /// Where code is broken, and why.
+    pub(super) fn error(&self, broken: &Broken) -> String {
+        let at = broken
+            .place
+            .as_ref()
+            .map_or(String::new(), |(file, line)| format!("{}:{line}: ", self.short(file)));
+        format!("{at}{}", broken.error)
+    }
+
+    pub(super) fn files<'a>(&self, files: impl ExactSizeIterator<Item = &'a PathBuf>) -> String {
         let count = files.len();
         let shown: Vec<_> = files.take(FILES_MAX).map(|file| self.short(file)).collect();
         let rest = count.saturating_sub(FILES_MAX);
@@ -208,7 +238,11 @@ impl Columns {
     }
 
     fn short(&self, path: &Path) -> String {
-        path.strip_prefix(&self.here).unwrap_or(path).display().to_string()
+        match path.strip_prefix(&self.here) {
+            Ok(below) if below.as_os_str().is_empty() => ".".to_owned(),
+            Ok(below) => below.display().to_string(),
+            Err(_) => path.display().to_string(),
+        }
     }
 }
 
@@ -216,39 +250,23 @@ fn lines(text: &str) -> Vec<String> {
     text.trim_end().lines().map(str::to_owned).collect()
 }
 
-fn serving_record(serving: &Serving) -> Record {
-    let Serving { generation, seen, forked, imported, verified, files, fingerprint, .. } = serving;
-    let by_save = serving.cause.concerns_code();
-    let warmed_up = if serving.warmed_up.is_zero() {
-        String::new()
-    } else {
-        format!(", warmed up {}", millis(serving.warmed_up))
+/// How long each step of a reload took, in milliseconds.
+pub(super) fn steps(steps: &Steps) -> String {
+    let warmed_up = Some(("warmed up", steps.warmed_up)).filter(|(_, took)| !took.is_zero());
+    let steps = [
+        ("seen", steps.seen),
+        ("settled", steps.settled),
+        ("forked", steps.forked),
+        ("imported", steps.imported),
+    ]
+    .into_iter()
+    .chain(warmed_up)
+    .chain([("verified", steps.verified), ("serving", steps.serving)]);
+    let text = |(name, took): (&str, Duration)| {
+        let millis = took.as_secs_f64() * 1000.0;
+        if millis < 9.95 { format!("{name} {millis:.1}") } else { format!("{name} {millis:.0}") }
     };
-    let what = if by_save {
-        // How long the user waited, and what for.
-        format!(
-            "in {}: seen {}, forked {}, imported {}{warmed_up}, verified {}",
-            millis(serving.total),
-            millis(*seen),
-            millis(*forked),
-            millis(*imported),
-            millis(*verified),
-        )
-    } else {
-        format!("imported in {}{warmed_up}", millis(*imported))
-    };
-    let code = match files {
-        0 => "nothing imported yet".to_owned(),
-        1 => format!("1 file, code {fingerprint}"),
-        _ => format!("{files} files, code {fingerprint}"),
-    };
-    let old = match serving.draining {
-        0 => String::new(),
-        1 => "; 1 job ends on an older one".to_owned(),
-        count => format!("; {count} jobs end on older ones"),
-    };
-    let colour = if by_save { Colour::Green } else { Colour::Dim };
-    info(colour, "serving", format!("generation {generation} {what}; {code}{old}"))
+    format!("{} ms", steps.map(text).collect::<Vec<_>>().join(", "))
 }
 
 /// About the end of workers.

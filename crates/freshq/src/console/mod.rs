@@ -3,6 +3,7 @@
 //! * `columns.rs`: freshq's own layout, the default.
 //! * `rq_words.rs`: RQ's words, part of that layout, and all of it under `--log-style rq`.
 //! * `log_format.rs`: formats of Python's `logging`, as RQ's options take them.
+//! * `status_page.rs`: what `freshq status` shows.
 //! * `printer.rs`: lines on a stream. Errors go to standard error, the rest to standard output, as
 //!   RQ's do.
 
@@ -10,6 +11,7 @@ mod columns;
 pub(crate) mod log_format;
 mod printer;
 mod rq_words;
+pub(crate) mod status_page;
 
 use std::path::PathBuf;
 

@@ -111,8 +111,18 @@ fn without_reloading_a_record_names_the_code_too() {
 fn a_job_that_was_put_back_names_no_code() {
     let context = project();
     let worker = worker(&context, &["--reload", "--on-broken", "hold"]);
-    context.write("app/version.py", "VERSION = (\n");
+    let gate = context.path("gate");
+    let broken = format!(
+        "import os, time\nwhile not os.path.exists('{}'):\n    time.sleep(0.002)\n1 / 0\n",
+        gate.display()
+    );
+    context.write("app/version.py", &broken);
+    worker.wait_for("  changed ");
     let job = context.eval("enqueue('app.tasks.version')");
+    // Taken, and waiting for the new code.
+    context.wait_until(&format!("status({job}) == 'started'"));
+    assert_eq!(record(&context, &job).0, "1");
+    fs_err::write(gate, "").unwrap();
     worker.wait_for("jobs wait until it is mended");
     context.wait_until(&format!("[status({job}), queue().count] == ['queued', 1]"));
     assert_eq!(record(&context, &job), (String::new(), String::new()));

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::control::wire::paths;
 
 /// A tree that moved while it was being loaded is loaded again at most this often in a row.
 pub const MOVED_MAX: u32 = 5;
@@ -24,7 +25,9 @@ pub const RETRY_PAUSE: Duration = Duration::from_secs(1);
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// Number of a generation; they count up from 1 for the life of a supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct GenerationId(pub u64);
 
 impl std::fmt::Display for GenerationId {
@@ -43,9 +46,10 @@ pub enum OnBroken {
 }
 
 /// Why a generation is wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cause {
     /// Files whose content changed. Not empty: jobs wait for it.
+    #[serde(serialize_with = "paths")]
     pub changed: BTreeSet<PathBuf>,
     /// Modules or libraries were learned, or a base with more of them is ready.
     pub learned: bool,
@@ -54,7 +58,11 @@ pub struct Cause {
     /// The one that served died.
     pub died: bool,
     /// When the first of this was noticed.
+    #[serde(skip)]
     pub seen: Moment,
+    /// When it was saved, if that is known.
+    #[serde(skip)]
+    pub saved: Option<Moment>,
 }
 
 impl Cause {
@@ -78,17 +86,13 @@ impl Cause {
         !self.changed.is_empty() || self.requested
     }
 
-    /// Whether there is no reason but files that changed.
-    pub fn is_only_a_save(&self) -> bool {
-        !(self.changed.is_empty() || self.learned || self.requested || self.died)
-    }
-
     fn merge(&mut self, other: Self) {
         self.changed.extend(other.changed);
         self.learned |= other.learned;
         self.requested |= other.requested;
         self.died |= other.died;
         self.seen = self.seen.min(other.seen);
+        self.saved = self.saved.into_iter().chain(other.saved).min();
     }
 }
 
@@ -106,13 +110,6 @@ pub enum Input {
         /// Which one.
         generation: GenerationId,
         /// Files that changed while it was loading.
-        moved: BTreeSet<PathBuf>,
-    },
-    /// What changed compiles to the code that serves: the loading generation ends, as it is not needed.
-    Same {
-        /// Which one.
-        generation: GenerationId,
-        /// Files that changed since they were compared.
         moved: BTreeSet<PathBuf>,
     },
     /// The loading generation could not import the user's modules.
@@ -209,7 +206,6 @@ impl Machine {
             Input::Loaded { generation, moved } => {
                 self.loaded(now, generation, moved, &mut effects);
             }
-            Input::Same { generation, moved } => self.same(now, generation, moved, &mut effects),
             Input::Broken { generation, moved } => {
                 self.broken(now, generation, moved, &mut effects);
             }
@@ -295,25 +291,6 @@ impl Machine {
         self.loading
             .take_if(|loading| loading.generation == generation)
             .map(|loading| loading.cause)
-    }
-
-    fn same(
-        &mut self,
-        now: Moment,
-        generation: GenerationId,
-        moved: BTreeSet<PathBuf>,
-        effects: &mut Vec<Effect>,
-    ) {
-        if self.end_loading(generation).is_none() {
-            return;
-        }
-        effects.push(Effect::Discard(generation));
-        if moved.is_empty() {
-            self.moved_in_a_row = 0;
-        } else {
-            self.moved_in_a_row += 1;
-            self.want(Cause::changed(moved, now));
-        }
     }
 
     fn loaded(

@@ -8,11 +8,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rq::CodeHash;
 use sha2::{Digest, Sha256};
 
+use crate::clock::{self, Moment};
 use crate::watch::Change;
+
+/// A save that is older when it is noticed is not what was noticed.
+const SEEN_MAX: Duration = Duration::from_mins(1);
 
 /// The user files of the newest generation that was tried, as it compiled them.
 #[derive(Clone, Debug, Default)]
@@ -47,16 +52,6 @@ impl LoadedCode {
         CodeHash::new([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5]])
     }
 
-    /// Hashes of these files, if it has all of them.
-    pub fn hashes(&self, paths: &BTreeSet<PathBuf>) -> Option<BTreeMap<PathBuf, String>> {
-        paths.iter().map(|path| Some((path.clone(), self.files.get(path)?.clone()))).collect()
-    }
-
-    /// Takes note of other bytes that compile to the same code.
-    pub fn replace(&mut self, files: BTreeMap<PathBuf, String>) {
-        self.files.extend(files);
-    }
-
     /// Files whose content on disk is no longer what was compiled.
     pub fn moved(&self) -> BTreeSet<PathBuf> {
         self.files.keys().filter(|path| self.differs(path)).cloned().collect()
@@ -82,6 +77,14 @@ impl LoadedCode {
     fn differs(&self, path: &Path) -> bool {
         self.files.get(path) != content_hash(path).as_ref()
     }
+}
+
+/// When the last of these files was saved; none if that cannot be known, or is long ago: then something
+/// else was changed, such as a link to it.
+pub fn saved(files: &BTreeSet<PathBuf>, now: Moment) -> Option<Moment> {
+    let ages = files.iter().filter_map(|path| fs_err::symlink_metadata(path).ok());
+    let age = ages.filter_map(|file| clock::age(&file)).min()?;
+    (age < SEEN_MAX).then(|| now.before(age))
 }
 
 /// SHA-256 of a file's bytes; none if it cannot be read.

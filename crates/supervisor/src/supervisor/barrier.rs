@@ -71,6 +71,11 @@ impl Barrier {
         self.spares.len()
     }
 
+    /// Those of one generation.
+    pub(super) fn spares_of(&self, generation: GenerationId) -> usize {
+        self.spares.iter().filter(|horse| horse.generation == generation).count()
+    }
+
     pub(super) fn request(&mut self, request: HorseRequest) {
         self.waiting.push_back(request);
     }

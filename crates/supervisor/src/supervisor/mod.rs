@@ -4,18 +4,18 @@
 //! watcher, the requests of slots that stand at the barrier. Slots are tasks that own
 //! their job; they ask here for a horse and are told through [`Orders`].
 //!
+//! * `asked.rs`: what is asked at the control socket.
 //! * `barrier.rs`: a slot has a job: which horse runs it?
 //! * `reloading.rs`: from events and reports to generations.
-//! * `equal_code.rs`: a change that compiles to the code that serves.
 //! * `chain.rs`: what base and generations say, and their ends.
 //! * `upkeep.rs`: maintenance and the scheduler, beside the slots.
 //! * `slots.rs`: slots, started and stopped.
 //! * `unfit.rs`: what survives no fork.
 //! * `stopping.rs`: how it ends.
 
+mod asked;
 mod barrier;
 mod chain;
-mod equal_code;
 mod reloading;
 mod slots;
 mod spawning;
@@ -33,10 +33,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use self::asked::Waiting;
 use self::barrier::Barrier;
 use self::reloading::Loading;
 use self::slots::{SlotKit, SlotState};
 use crate::clock::{self, Moment};
+use crate::control::history::History;
+use crate::control::socket::ControlSocket;
 use crate::event::{Event, Reporter};
 use crate::forkserver::messages::{BaseSettings, Snapshot, WorkerOptions};
 use crate::forkserver::readiness::{self, Registered};
@@ -109,8 +112,12 @@ pub struct Supervisor {
     code: LoadedCode,
     /// The code of the generations that serve or have served.
     ledger: Ledger,
-    /// The user's files as the generation that serves compiled them.
-    served: LoadedCode,
+    history: History,
+    /// Since when it is there.
+    started: Moment,
+    /// Until it is listened to.
+    control: Option<ControlSocket>,
+    waiting: Waiting,
     learned: LearnedImports,
     loading: Option<Loading>,
     /// The code that serves, for interpreters that are to load the same.
@@ -185,7 +192,7 @@ impl Supervisor {
             settings.interpreter.version,
             settings.interpreter.rq_version
         );
-        let supervisor = Self {
+        let mut supervisor = Self {
             out: Out(reporter),
             signals: Some(signals),
             orders: watch::Sender::new(Orders { phase: Phase::Running, open: None }),
@@ -195,7 +202,10 @@ impl Supervisor {
             unfinished: BTreeMap::new(),
             code: LoadedCode::default(),
             ledger: Ledger::default(),
-            served: LoadedCode::default(),
+            history: History::default(),
+            started: Moment::now(),
+            control: None,
+            waiting: Waiting::default(),
             learned: LearnedImports::load(&settings.project_cache, &interpreter, &settings.preload),
             loading: None,
             snapshot: Snapshot::new(),
@@ -225,6 +235,9 @@ impl Supervisor {
             settings: Arc::new(settings),
         };
         supervisor.trace_watching();
+        supervisor.control = asked::listen(&supervisor.settings.control, |text| {
+            supervisor.report(&Event::Detail(text));
+        });
         Ok(supervisor)
     }
 
@@ -232,6 +245,9 @@ impl Supervisor {
     pub async fn run(mut self) -> Exit {
         if let Some(signals) = self.signals.take() {
             self.tasks.spawn(signals.forward(self.inputs_sender.clone()));
+        }
+        if let Some(socket) = self.control.take() {
+            self.tasks.spawn(socket.serve(self.inputs_sender.clone()));
         }
         self.start_base();
         while self.exit.is_none() && !self.slots_are_done() {
@@ -289,6 +305,7 @@ impl Supervisor {
             Input::StandInGone(worker) => self.stand_in_gone(&worker),
             Input::Stop => self.stop_requested(),
             Input::Reload => self.reload_requested(),
+            Input::Asked(asked) => self.asked(asked),
             Input::ChildEnded => self.reap(),
         }
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::{Exit, Supervisor};
 use crate::clock::Moment;
-use crate::event::{self, Event, Serving};
-use crate::forkserver::messages::{Broken, Learned, LoadOrder, Loaded, Snapshot};
+use crate::event::{self, Event, Serving, Steps};
+use crate::forkserver::messages::{Broken, Learned, Loaded, Snapshot};
 use crate::reload::machine::{Cause, Effect, GenerationId, Input};
-use crate::reload::relevance::LoadedCode;
+use crate::reload::relevance::{self, LoadedCode};
 use crate::settings::{GENERATION_LOAD_MAX, Isolation, UNFINISHED_WRITE_MAX};
 use crate::shutdown::Phase;
 use crate::watch::Change;
@@ -18,7 +18,8 @@ use crate::watch::Change;
 #[derive(Debug)]
 pub(super) struct Loading {
     pub(super) generation: GenerationId,
-    asked: Moment,
+    pub(super) cause: Cause,
+    pub(super) asked: Moment,
     pub(super) until: Moment,
     loaded: Option<Measured>,
     snapshot: Snapshot,
@@ -84,7 +85,9 @@ impl Supervisor {
         }
         if !changed.is_empty() {
             self.report(&Event::ChangeSeen { files: changed.clone() });
-            self.drive(Input::Wanted(Cause::changed(changed, Moment::now())));
+            let now = Moment::now();
+            let saved = relevance::saved(&changed, now);
+            self.drive(Input::Wanted(Cause { saved, ..Cause::changed(changed, now) }));
         }
     }
 
@@ -122,7 +125,10 @@ impl Supervisor {
     pub(super) fn drive(&mut self, input: Input) {
         for effect in self.machine.handle(Moment::now(), input) {
             match effect {
-                Effect::Load(generation, cause) => self.load(generation, &cause),
+                Effect::Load(generation, cause) => {
+                    self.waiting.loads(&cause);
+                    self.load(generation, cause);
+                }
                 Effect::Serve(generation, cause) => self.serve(generation, cause),
                 Effect::Retire(generation) | Effect::Discard(generation) => {
                     self.chain.retire(generation);
@@ -132,11 +138,11 @@ impl Supervisor {
         }
     }
 
-    fn load(&mut self, generation: GenerationId, cause: &Cause) {
-        let order = self.load_order(self.compiled_before(cause));
+    fn load(&mut self, generation: GenerationId, cause: Cause) {
         let asked = Moment::now();
         self.loading = Some(Loading {
             generation,
+            cause,
             asked,
             until: asked + GENERATION_LOAD_MAX,
             loaded: None,
@@ -145,21 +151,21 @@ impl Supervisor {
             status: None,
         });
         let begun = match self.settings.isolation {
-            Isolation::Fork | Isolation::Reuse(_) => self.chain.fork_generation(generation, order),
-            Isolation::Spawn => self.spawn(generation, order, None),
+            Isolation::Fork | Isolation::Reuse(_) => {
+                self.chain.fork_generation(generation, self.modules_to_import())
+            }
+            Isolation::Spawn => self.spawn(generation, None),
         };
         if let Err(error) = begun {
             self.warn(format!("cannot ask for a generation: {error}"));
         }
     }
 
-    /// All user modules that are known to be needed.
-    pub(super) fn load_order(&self, compiled: BTreeMap<PathBuf, String>) -> LoadOrder {
+    /// User modules, and whether a missing one is an error.
+    pub(super) fn modules_to_import(&self) -> Vec<(String, bool)> {
         let learned = self.learned.modules().iter().map(|name| (name.clone(), false));
         let named = self.settings.imports.iter().map(|name| (name.clone(), true));
-        let all = named.chain(learned);
-        let modules = all.filter(|(name, _)| self.learned.is_for_generations(name)).collect();
-        LoadOrder { modules, compiled }
+        named.chain(learned).filter(|(name, _)| self.learned.is_for_generations(name)).collect()
     }
 
     /// The loading generation has imported everything: compare it with the disk.
@@ -193,24 +199,29 @@ impl Supervisor {
         self.barrier.serve_from(Some(generation));
         let Some(loading) = self.loading.take() else { return };
         self.snapshot = loading.snapshot;
-        self.served = self.code.clone();
         let Some(measured) = loading.loaded else { return };
         let hash = self.code.fingerprint();
-        self.ledger.serves(generation, hash, Moment::now());
+        let now = Moment::now();
+        self.ledger.serves(generation, hash, now);
+        let loaded = measured.imported.since(measured.begun);
         let serving = Serving {
             generation,
             files: self.code.len(),
-            fingerprint: hash.to_string(),
-            seen: loading.asked.since(cause.seen),
-            forked: measured.begun.since(loading.asked),
-            imported: measured.imported.since(measured.begun).saturating_sub(measured.warmed_up),
-            warmed_up: measured.warmed_up,
-            verified: measured.verified,
-            total: Moment::now().since(cause.seen),
+            code_hash: hash.to_string(),
+            steps: Steps {
+                seen: cause.seen.since(cause.saved.unwrap_or(cause.seen)),
+                settled: loading.asked.since(cause.seen),
+                forked: measured.begun.since(loading.asked),
+                imported: loaded.saturating_sub(measured.warmed_up),
+                warmed_up: measured.warmed_up,
+                verified: measured.verified,
+                serving: now.since(measured.imported).saturating_sub(measured.verified),
+            },
+            total: now.since(cause.saved.unwrap_or(cause.seen)),
             draining: self.chain.draining(generation),
             cause,
         };
-        self.report(&Event::GenerationServing(serving));
+        self.announce(&Event::GenerationServing(serving));
     }
 
     /// The loading generation could not import the user's modules.
@@ -231,7 +242,7 @@ impl Supervisor {
         if certain {
             let place = broken.file.zip(broken.line);
             let serving = self.machine.serving().filter(|_| self.may_serve_old());
-            self.report(&Event::GenerationBroken(event::Broken {
+            self.announce(&Event::GenerationBroken(event::Broken {
                 generation,
                 error: broken.error,
                 traceback: broken.traceback,

@@ -35,6 +35,13 @@ pub(super) struct SlotKit {
     birth: WorkerBirth,
 }
 
+impl SlotKit {
+    /// The state of the connection to Redis.
+    pub(super) fn outage(&self) -> &Outage {
+        &self.shared.outage
+    }
+}
+
 impl Supervisor {
     /// Puts one slot per worker name to work; the base knows what their records must say.
     pub(super) fn start_slots(&mut self, base: &BaseReady) {

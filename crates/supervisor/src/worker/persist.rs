@@ -47,6 +47,12 @@ impl Outage {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// For how long Redis has not answered; none if it does.
+    pub fn lasts(&self) -> Option<Duration> {
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| Moment::now().since(since))
+    }
+
     fn began(&self, error: &rq::Error) {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         if since.is_none() {

@@ -1,0 +1,34 @@
+//! How durations and paths stand in answers: as tools like them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserializer, Serializer};
+
+/// Durations are numbers of milliseconds.
+pub(crate) mod millis {
+    use super::{Deserializer, Duration, Serializer};
+    use serde::{Deserialize as _, de};
+
+    pub(crate) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64((duration.as_secs_f64() * 1_000_000.0).round() / 1000.0)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        let millis = f64::deserialize(deserializer)?;
+        Duration::try_from_secs_f64(millis / 1000.0).map_err(de::Error::custom)
+    }
+}
+
+/// Paths are text, whatever their bytes.
+pub(crate) fn paths<'a, S: Serializer>(
+    paths: impl IntoIterator<Item = &'a PathBuf>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.into_iter().map(|path| path.display().to_string()))
+}
