@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use rq::Timestamp;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_getres, clock_gettime};
 
 /// A point of the monotonic clock, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,13 +58,15 @@ pub fn wall() -> Timestamp {
     Timestamp::from_micros(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000)
 }
 
-/// How long ago a file was changed, by the coarse clock that stamps files; none if that is in the
-/// future, because another machine has stamped it.
-pub fn age(file: &Metadata) -> Option<Duration> {
-    let now = clock_gettime(ClockId::RealtimeCoarse);
+/// How long ago a file was changed, at least: files are stamped with the last tick of a coarse clock.
+/// Nothing, if another machine has stamped it in our future.
+pub fn age(file: &Metadata) -> Duration {
     let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    let age = nanos(now.tv_sec, now.tv_nsec) - nanos(file.ctime(), file.ctime_nsec());
-    u64::try_from(age).ok().map(Duration::from_nanos)
+    let (now, tick) = (clock_gettime(ClockId::Realtime), clock_getres(ClockId::RealtimeCoarse));
+    let age = nanos(now.tv_sec, now.tv_nsec)
+        - nanos(file.ctime(), file.ctime_nsec())
+        - nanos(tick.tv_sec, tick.tv_nsec);
+    Duration::from_nanos(u64::try_from(age).unwrap_or(0))
 }
 
 /// Waits until `moment`, or for ever when there is none.

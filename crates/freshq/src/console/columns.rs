@@ -184,27 +184,33 @@ impl Columns {
     }
 
     fn serving(&self, serving: &Serving) -> Record {
-        let Serving { generation, code_hash, files, cause, .. } = serving;
-        let by_save = cause.concerns_code();
-        let what = match (by_save, cause.changed.is_empty()) {
-            (true, false) => self.files(cause.changed.iter()),
-            (true, true) => "as asked for".to_owned(),
-            (false, _) if *files == 0 => "nothing imported yet".to_owned(),
-            (false, _) if *files == 1 => "1 file".to_owned(),
-            (false, _) => format!("{files} files"),
-        };
-        // How long the user waited, and what for.
-        let total = if by_save { serving.total } else { serving.steps.imported };
-        let took = millis(total);
-        let steps = if by_save { format!("; {}", steps(&serving.steps)) } else { String::new() };
+        let Serving { generation, code_hash, cause, total, .. } = serving;
         let old = match serving.draining {
             0 => String::new(),
             1 => "; 1 job ends on an older one".to_owned(),
             count => format!("; {count} jobs end on older ones"),
         };
-        let colour = if by_save { Colour::Green } else { Colour::Dim };
-        let text =
-            format!("generation {generation} in {took}, code {code_hash}: {what}{old}{steps}");
+        let (colour, took, rest) = if cause.concerns_code() {
+            let what = match cause.changed.len() {
+                0 => "as asked for".to_owned(),
+                _ => self.files(cause.changed.iter()),
+            };
+            // How long the user waited, and what for.
+            (Colour::Green, *total, format!("{what}{old}; {}", steps(&serving.steps)))
+        } else {
+            let warmed_up = match serving.steps.warmed_up {
+                Duration::ZERO => String::new(),
+                took => format!(", warmed up {}", millis(took)),
+            };
+            let code = match serving.files {
+                0 => "nothing imported yet".to_owned(),
+                1 => "1 file".to_owned(),
+                files => format!("{files} files"),
+            };
+            (Colour::Dim, serving.steps.imported, format!("{code}{warmed_up}{old}"))
+        };
+        let took = millis(took);
+        let text = format!("generation {generation} in {took}, code {code_hash}: {rest}");
         info(colour, "serving", text)
     }
 

@@ -83,7 +83,7 @@ impl LoadedCode {
 /// else was changed, such as a link to it.
 pub fn saved(files: &BTreeSet<PathBuf>, now: Moment) -> Option<Moment> {
     let ages = files.iter().filter_map(|path| fs_err::symlink_metadata(path).ok());
-    let age = ages.filter_map(|file| clock::age(&file)).min()?;
+    let age = ages.map(|file| clock::age(&file)).min()?;
     (age < SEEN_MAX).then(|| now.before(age))
 }
 
