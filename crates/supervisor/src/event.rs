@@ -10,7 +10,7 @@ use std::time::Duration;
 use rq::{Finished, JobId, QueueName, WorkerName};
 use serde::{Deserialize, Serialize};
 
-use crate::control::wire::millis;
+use crate::control::wire::{millis, place};
 use crate::input::StopCause;
 use crate::reload::machine::{Cause, GenerationId};
 use crate::shutdown::Phase;
@@ -258,6 +258,7 @@ pub struct Broken {
     /// The traceback.
     pub traceback: String,
     /// File and line of the user's code.
+    #[serde(with = "place")]
     pub place: Option<(PathBuf, u32)>,
     /// The last good generation, which serves on; none: jobs wait.
     pub serving: Option<GenerationId>,

@@ -17,6 +17,9 @@ const FILES_MAX: usize = 3;
 /// Last lines of the traceback of code that cannot be imported that are shown without `-v`.
 const TRACEBACK_LINES: usize = 4;
 
+/// Longest error of broken code in its line, so that what serves now is seen behind it.
+const ERROR_CHARS_MAX: usize = 120;
+
 /// What is said about one event.
 #[derive(Debug)]
 pub(super) struct Record {
@@ -233,7 +236,11 @@ impl Columns {
             .place
             .as_ref()
             .map_or(String::new(), |(file, line)| format!("{}:{line}: ", self.short(file)));
-        format!("{at}{}", broken.error)
+        // The traceback below has all of it.
+        match broken.error.char_indices().nth(ERROR_CHARS_MAX) {
+            Some((end, _)) => format!("{at}{}...", &broken.error[..end]),
+            None => format!("{at}{}", broken.error),
+        }
     }
 
     pub(super) fn files<'a>(&self, files: impl ExactSizeIterator<Item = &'a PathBuf>) -> String {
@@ -338,6 +345,8 @@ fn status_text(raw: i32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use supervisor::reload::machine::GenerationId;
+
     use super::*;
 
     #[test]
@@ -351,6 +360,21 @@ mod tests {
         ] {
             assert_eq!(millis(Duration::from_micros(micros)), expected);
         }
+    }
+
+    #[test]
+    fn what_serves_is_seen_behind_a_long_error() {
+        let columns = Columns { here: "/app".into(), threshold: Level::Info, describes_jobs: true };
+        let broken = Broken {
+            generation: GenerationId(2),
+            error: "ä".repeat(ERROR_CHARS_MAX + 1),
+            traceback: String::new(),
+            place: Some(("/app/tasks.py".into(), 7)),
+            serving: Some(GenerationId(1)),
+        };
+        let text = columns.broken(&broken).text;
+        assert!(text.starts_with("tasks.py:7: ää"), "{text}");
+        assert!(text.ends_with("ää... (generation 2); generation 1 serves on"), "{text}");
     }
 
     #[test]

@@ -193,6 +193,7 @@ fn a_reload_of_broken_code_says_where_and_why() {
     let status = status(&context);
     assert_eq!(status["serving"]["generation"], json!(1));
     assert_eq!(status["broken"]["serving"], json!(1));
+    assert_eq!(status["broken"]["place"]["line"], json!(2));
     let (_, text) = command(&context, &["status"]);
     assert!(text.contains("app/version.py:2: ZeroDivisionError: division by zero"), "{text}");
     worker.stop();

@@ -1,4 +1,4 @@
-//! How durations and paths stand in answers: as tools like them.
+//! How durations, paths and places stand in answers: as tools like them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +22,37 @@ pub(crate) mod millis {
     ) -> Result<Duration, D::Error> {
         let millis = f64::deserialize(deserializer)?;
         Duration::try_from_secs_f64(millis / 1000.0).map_err(de::Error::custom)
+    }
+}
+
+/// A place in a file has names for both.
+pub(crate) mod place {
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Place {
+        file: String,
+        line: u32,
+    }
+
+    #[expect(clippy::ref_option, reason = "serde hands over fields so")]
+    pub(crate) fn serialize<S: Serializer>(
+        place: &Option<(PathBuf, u32)>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let named = place
+            .as_ref()
+            .map(|(file, line)| Place { file: file.display().to_string(), line: *line });
+        named.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<(PathBuf, u32)>, D::Error> {
+        let named = Option::<Place>::deserialize(deserializer)?;
+        Ok(named.map(|place| (place.file.into(), place.line)))
     }
 }
 
