@@ -9,6 +9,7 @@ mod context;
 mod control;
 mod django;
 mod embedded_redis;
+mod equal_code;
 mod example;
 mod far_redis;
 mod fork_hygiene;

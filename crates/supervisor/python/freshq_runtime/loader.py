@@ -72,18 +72,36 @@ class UserCode:
         if code is not None:
             self._note(name, path, pinned)
             return code
-        with open(path, "rb") as file:
-            source = file.read()
-        digest = hashlib.sha256(source).hexdigest()
+        source, digest = _read(path)
         if pinned and digest != pinned:
             raise ImportError(f"{path} is another by now, and what it was is no longer in the cache")
         self._note(name, path, digest)  # also if it cannot be compiled
+        return self._compiled(source, digest, path, compile_source)
+
+    def _compiled(self, source, digest, path, compile_source):
         cached = self._cache_path(digest, path)
         code = _read_cached(cached)
         if code is None:
             code = compile_source(source, path)
             _write_cached(cached, code)
         return code
+
+    def same_code(self, compiled):
+        """The hashes of files that compile to what they were, line tables included; none if any does not.
+
+        `compiled` has their paths and the hashes of what they were.
+        """
+        hashes = {}
+        try:
+            for path, before in compiled.items():
+                source, hashes[path] = _read(path)
+                loader = SourceFileLoader("", path)
+                code = self._compiled(source, hashes[path], path, loader.source_to_code)
+                if _plain(_read_cached(self._cache_path(before, path))) != _plain(code):
+                    return {}
+        except Exception:  # noqa: BLE001  loading it will tell what is wrong
+            return {}
+        return hashes
 
     def _note(self, name, path, digest):
         self.files[self.real(path)] = digest
@@ -194,6 +212,17 @@ def new_libraries(user, last):
         found.append(name)
     found.reverse()
     return found
+
+
+def _read(path):
+    with open(path, "rb") as file:
+        source = file.read()
+    return source, hashlib.sha256(source).hexdigest()
+
+
+def _plain(code):
+    """As bytes that do not depend on who else holds a part of it, as those of later formats do."""
+    return marshal.dumps(code, 2)
 
 
 def _read_cached(path):

@@ -18,7 +18,7 @@ def main():
         user = UserCode(settings["roots"], settings["code_cache"], settings["snapshot"])
         user.forks = False
         forget_listings(user)
-        make_tools, report = generation.load(settings["modules"], user, settings)
+        make_tools, report = generation.load(settings, user, settings)
         report["snapshot"] = user.snapshot
         link.send(report)
     except Closed:

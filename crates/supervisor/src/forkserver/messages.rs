@@ -64,10 +64,21 @@ pub struct SpawnSettings<'a> {
     /// What a base is told.
     #[serde(flatten)]
     pub base: BaseSettings,
-    /// User modules to import, and whether a missing one is an error.
-    pub modules: Vec<(String, bool)>,
+    /// What it is to load.
+    #[serde(flatten)]
+    pub order: LoadOrder,
     /// The code that its generation has; none for the first, which loads what is on disk.
     pub snapshot: Option<&'a Snapshot>,
+}
+
+/// What a generation is to load.
+#[derive(Debug, Serialize)]
+pub struct LoadOrder {
+    /// User modules to import, and whether a missing one is an error.
+    pub modules: Vec<(String, bool)>,
+    /// Files that changed, and the hashes of those that serve. If all of them compile to the same
+    /// code, and there are any, nothing is to be loaded.
+    pub compiled: BTreeMap<PathBuf, String>,
 }
 
 /// Path and hash of each user module of a generation.
@@ -79,6 +90,8 @@ pub type Snapshot = BTreeMap<String, (PathBuf, String)>;
 pub enum FromSpawned {
     /// The user's modules are imported, and it waits for a job.
     Ready(Loaded),
+    /// What changed compiles to the code that serves; it ends.
+    Same(SameCode),
     /// They cannot be imported; it ends.
     Broken(Broken),
 }
@@ -149,8 +162,9 @@ pub enum ToBase {
     Fork {
         /// Number of the generation.
         generation: u64,
-        /// User modules to import, and whether a missing one is an error.
-        modules: Vec<(String, bool)>,
+        /// What it is to load.
+        #[serde(flatten)]
+        order: LoadOrder,
     },
     /// The end of this generation has been noted: its pid may be used again.
     Reap {
@@ -188,6 +202,8 @@ pub enum ToGeneration {
 pub enum FromGeneration {
     /// The user's modules are imported.
     Ready(Loaded),
+    /// What changed compiles to the code that serves; it ends.
+    Same(SameCode),
     /// They cannot be imported.
     Broken(Broken),
     /// One of them left behind what no fork survives; this generation is of no use.
@@ -231,6 +247,13 @@ pub struct Loaded {
     /// The same files by module, from an interpreter that others are to follow.
     #[serde(default)]
     pub snapshot: Snapshot,
+}
+
+/// Files whose bytes changed, and their code did not.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SameCode {
+    /// Real path and SHA-256 of each.
+    pub files: BTreeMap<PathBuf, String>,
 }
 
 /// Why user code cannot be imported.

@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use self::link::{Link, LinkError};
-use self::messages::{BaseReady, BaseSettings, ToBase, ToGeneration};
+use self::messages::{BaseReady, BaseSettings, LoadOrder, ToBase, ToGeneration};
 use self::reaper::{Ended, Presence};
 use crate::input::Input;
 use crate::reload::machine::GenerationId;
@@ -206,11 +206,7 @@ impl Chain {
     }
 
     /// Forks a generation from the newest base; it reports when it has loaded.
-    pub fn fork_generation(
-        &mut self,
-        id: GenerationId,
-        modules: Vec<(String, bool)>,
-    ) -> io::Result<()> {
+    pub fn fork_generation(&mut self, id: GenerationId, order: LoadOrder) -> io::Result<()> {
         let (link, theirs) = Link::pair()?;
         let (lifeline, their_lifeline) = lifeline()?;
         let orders = self.talk(
@@ -221,7 +217,7 @@ impl Chain {
         let child = Child { orders: Some(orders), presence: None, _lifeline: lifeline };
         self.generations.insert(id, child);
         if let Some(base) = self.usable_base().and_then(|base| base.child.orders.as_ref()) {
-            let order = ToBase::Fork { generation: id.0, modules };
+            let order = ToBase::Fork { generation: id.0, order };
             send(base, &order, vec![theirs, their_lifeline]);
         }
         Ok(())

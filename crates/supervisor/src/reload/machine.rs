@@ -86,6 +86,11 @@ impl Cause {
         !self.changed.is_empty() || self.requested
     }
 
+    /// Whether there is no reason but files that changed.
+    pub fn is_only_a_save(&self) -> bool {
+        !(self.changed.is_empty() || self.learned || self.requested || self.died)
+    }
+
     fn merge(&mut self, other: Self) {
         self.changed.extend(other.changed);
         self.learned |= other.learned;
@@ -110,6 +115,13 @@ pub enum Input {
         /// Which one.
         generation: GenerationId,
         /// Files that changed while it was loading.
+        moved: BTreeSet<PathBuf>,
+    },
+    /// What changed compiles to the code that serves: the loading generation ends, as it is not needed.
+    Same {
+        /// Which one.
+        generation: GenerationId,
+        /// Files that changed since they were compared.
         moved: BTreeSet<PathBuf>,
     },
     /// The loading generation could not import the user's modules.
@@ -206,6 +218,7 @@ impl Machine {
             Input::Loaded { generation, moved } => {
                 self.loaded(now, generation, moved, &mut effects);
             }
+            Input::Same { generation, moved } => self.same(now, generation, moved, &mut effects),
             Input::Broken { generation, moved } => {
                 self.broken(now, generation, moved, &mut effects);
             }
@@ -291,6 +304,25 @@ impl Machine {
         self.loading
             .take_if(|loading| loading.generation == generation)
             .map(|loading| loading.cause)
+    }
+
+    fn same(
+        &mut self,
+        now: Moment,
+        generation: GenerationId,
+        moved: BTreeSet<PathBuf>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.end_loading(generation).is_none() {
+            return;
+        }
+        effects.push(Effect::Discard(generation));
+        if moved.is_empty() {
+            self.moved_in_a_row = 0;
+        } else {
+            self.moved_in_a_row += 1;
+            self.want(Cause::changed(moved, now));
+        }
     }
 
     fn loaded(

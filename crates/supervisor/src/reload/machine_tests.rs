@@ -22,6 +22,10 @@ fn broken(generation: u64) -> Input {
     Input::Broken { generation: GenerationId(generation), moved: BTreeSet::new() }
 }
 
+fn same(generation: u64, moved: &[&str]) -> Input {
+    Input::Same { generation: GenerationId(generation), moved: files(moved) }
+}
+
 /// A machine whose generation 1 serves.
 fn serving(on_broken: OnBroken) -> Machine {
     let mut machine = Machine::new(on_broken, at(0));
@@ -73,6 +77,19 @@ fn a_hundred_saves_during_loading_are_one_more_generation() {
     let Some(Effect::Load(_, cause)) = effects.last() else { panic!("{effects:?}") };
     assert_eq!((cause.changed.len(), cause.seen), (100, at(2)));
     assert_eq!(machine.availability(), Availability::Wait);
+}
+
+#[test]
+fn the_same_code_leaves_what_serves_in_place() {
+    let mut machine = serving(OnBroken::Keep);
+    machine.handle(at(1), save("a.py", 1));
+    assert_eq!(numbers(&machine.handle(at(2), same(2, &[]))), [("discard", 2)]);
+    assert_eq!(machine.availability(), Availability::Serve(GenerationId(1)));
+    machine.handle(at(3), save("a.py", 3));
+    let effects = machine.handle(at(4), same(3, &["a.py"]));
+    assert_eq!(numbers(&effects), [("discard", 3), ("load", 4)], "it changed once more");
+    assert_eq!(machine.availability(), Availability::Wait);
+    assert_eq!(machine.handle(at(5), same(3, &[])), [], "it is not loading any more");
 }
 
 #[test]
@@ -198,14 +215,15 @@ fn invariants_hold_over_random_sequences() {
         for step in 0..200 {
             let target = loading.or(machine.serving()).unwrap_or(GenerationId(1));
             let moved = if next(4) == 0 { files(&["m.py"]) } else { BTreeSet::new() };
-            let input = match next(9) {
+            let input = match next(10) {
                 0 => Input::BaseReady,
                 1 => Input::BaseGone,
                 2 | 3 => save("s.py", step),
                 4 => Input::Wanted(Cause::learned(at(step))),
                 5 => Input::Died(target),
                 6 => Input::Unfit(target),
-                7 => Input::Broken { generation: target, moved },
+                7 => Input::Same { generation: target, moved },
+                8 => Input::Broken { generation: target, moved },
                 _ => Input::Loaded { generation: target, moved },
             };
             let was_loading = loading;

@@ -52,6 +52,16 @@ impl LoadedCode {
         CodeHash::new([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5]])
     }
 
+    /// Hashes of these files, if it has all of them.
+    pub fn hashes(&self, paths: &BTreeSet<PathBuf>) -> Option<BTreeMap<PathBuf, String>> {
+        paths.iter().map(|path| Some((path.clone(), self.files.get(path)?.clone()))).collect()
+    }
+
+    /// Takes note of other bytes that compile to the same code.
+    pub fn replace(&mut self, files: BTreeMap<PathBuf, String>) {
+        self.files.extend(files);
+    }
+
     /// Files whose content on disk is no longer what was compiled.
     pub fn moved(&self) -> BTreeSet<PathBuf> {
         self.files.keys().filter(|path| self.differs(path)).cloned().collect()

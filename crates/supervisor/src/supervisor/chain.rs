@@ -116,6 +116,7 @@ impl Supervisor {
     pub(super) fn generation_said(&mut self, id: GenerationId, message: FromGeneration) {
         match message {
             FromGeneration::Ready(loaded) => self.generation_loaded(id, loaded),
+            FromGeneration::Same(same) => self.generation_is_same(id, same.files),
             FromGeneration::Broken(broken) => self.generation_broken(id, broken),
             FromGeneration::Unfit { module, left } => self.hold_back(id, &module, &left),
             FromGeneration::Forked { horses } => {

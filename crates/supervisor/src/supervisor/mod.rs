@@ -7,6 +7,7 @@
 //! * `asked.rs`: what is asked at the control socket.
 //! * `barrier.rs`: a slot has a job: which horse runs it?
 //! * `reloading.rs`: from events and reports to generations.
+//! * `equal_code.rs`: a change that compiles to the code that serves.
 //! * `chain.rs`: what base and generations say, and their ends.
 //! * `upkeep.rs`: maintenance and the scheduler, beside the slots.
 //! * `slots.rs`: slots, started and stopped.
@@ -16,6 +17,7 @@
 mod asked;
 mod barrier;
 mod chain;
+mod equal_code;
 mod reloading;
 mod slots;
 mod spawning;
@@ -118,6 +120,8 @@ pub struct Supervisor {
     /// Until it is listened to.
     control: Option<ControlSocket>,
     waiting: Waiting,
+    /// The user's files as the generation that serves compiled them.
+    served: LoadedCode,
     learned: LearnedImports,
     loading: Option<Loading>,
     /// The code that serves, for interpreters that are to load the same.
@@ -206,6 +210,7 @@ impl Supervisor {
             started: Moment::now(),
             control: None,
             waiting: Waiting::default(),
+            served: LoadedCode::default(),
             learned: LearnedImports::load(&settings.project_cache, &interpreter, &settings.preload),
             loading: None,
             snapshot: Snapshot::new(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Exit, Supervisor};
 use crate::clock::Moment;
 use crate::event::{self, Event, Serving, Steps};
-use crate::forkserver::messages::{Broken, Learned, Loaded, Snapshot};
+use crate::forkserver::messages::{Broken, Learned, LoadOrder, Loaded, Snapshot};
 use crate::reload::machine::{Cause, Effect, GenerationId, Input};
 use crate::reload::relevance::{self, LoadedCode};
 use crate::settings::{GENERATION_LOAD_MAX, Isolation, UNFINISHED_WRITE_MAX};
@@ -139,6 +139,7 @@ impl Supervisor {
     }
 
     fn load(&mut self, generation: GenerationId, cause: Cause) {
+        let order = self.load_order(self.compiled_before(&cause));
         let asked = Moment::now();
         self.loading = Some(Loading {
             generation,
@@ -151,21 +152,21 @@ impl Supervisor {
             status: None,
         });
         let begun = match self.settings.isolation {
-            Isolation::Fork | Isolation::Reuse(_) => {
-                self.chain.fork_generation(generation, self.modules_to_import())
-            }
-            Isolation::Spawn => self.spawn(generation, None),
+            Isolation::Fork | Isolation::Reuse(_) => self.chain.fork_generation(generation, order),
+            Isolation::Spawn => self.spawn(generation, order, None),
         };
         if let Err(error) = begun {
             self.warn(format!("cannot ask for a generation: {error}"));
         }
     }
 
-    /// User modules, and whether a missing one is an error.
-    pub(super) fn modules_to_import(&self) -> Vec<(String, bool)> {
+    /// All user modules that are known to be needed.
+    pub(super) fn load_order(&self, compiled: BTreeMap<PathBuf, String>) -> LoadOrder {
         let learned = self.learned.modules().iter().map(|name| (name.clone(), false));
         let named = self.settings.imports.iter().map(|name| (name.clone(), true));
-        named.chain(learned).filter(|(name, _)| self.learned.is_for_generations(name)).collect()
+        let all = named.chain(learned);
+        let modules = all.filter(|(name, _)| self.learned.is_for_generations(name)).collect();
+        LoadOrder { modules, compiled }
     }
 
     /// The loading generation has imported everything: compare it with the disk.
@@ -199,6 +200,7 @@ impl Supervisor {
         self.barrier.serve_from(Some(generation));
         let Some(loading) = self.loading.take() else { return };
         self.snapshot = loading.snapshot;
+        self.served = self.code.clone();
         let Some(measured) = loading.loaded else { return };
         let hash = self.code.fingerprint();
         let now = Moment::now();

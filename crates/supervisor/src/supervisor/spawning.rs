@@ -3,11 +3,12 @@
 //! The first one loads what is on disk, and is verified as any generation. Those that follow are
 //! told to load exactly that, so that a save, good or broken, never comes in between.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::Supervisor;
 use crate::event::Event;
-use crate::forkserver::messages::{FromSpawned, Snapshot, SpawnSettings};
+use crate::forkserver::messages::{FromSpawned, LoadOrder, Snapshot, SpawnSettings};
 use crate::reload::machine::GenerationId;
 use crate::worker::horse::Horse;
 
@@ -16,10 +17,10 @@ impl Supervisor {
     pub(super) fn spawn(
         &mut self,
         generation: GenerationId,
+        order: LoadOrder,
         snapshot: Option<&Snapshot>,
     ) -> io::Result<()> {
-        let modules = self.modules_to_import();
-        let settings = SpawnSettings { base: self.base_settings(Vec::new()), modules, snapshot };
+        let settings = SpawnSettings { base: self.base_settings(Vec::new()), order, snapshot };
         self.chain.spawn(generation, &settings)
     }
 
@@ -30,7 +31,10 @@ impl Supervisor {
         count: usize,
     ) -> io::Result<()> {
         let snapshot = std::mem::take(&mut self.snapshot);
-        let result = (0..count).try_for_each(|_| self.spawn(generation, Some(&snapshot)));
+        let result = (0..count).try_for_each(|_| {
+            let order = self.load_order(BTreeMap::new());
+            self.spawn(generation, order, Some(&snapshot))
+        });
         self.snapshot = snapshot;
         result
     }
@@ -44,6 +48,7 @@ impl Supervisor {
                 self.generation_loaded(generation, loaded);
                 self.barrier.horse_came(horse);
             }
+            FromSpawned::Same(same) => self.generation_is_same(generation, same.files),
             FromSpawned::Broken(broken) if self.machine.loading() == Some(generation) => {
                 self.generation_broken(generation, broken);
             }
