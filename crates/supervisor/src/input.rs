@@ -10,6 +10,7 @@ use crate::forkserver::link::LinkError;
 use crate::forkserver::messages::{FromBase, FromGeneration, FromSpawned, Learned};
 use crate::reload::ledger::Ticket;
 use crate::reload::machine::GenerationId;
+use crate::reload::sources::FirstRead;
 use crate::worker::horse::Horse;
 
 /// Something happened that the loop has to know.
@@ -35,6 +36,10 @@ pub enum Input {
     HorseEnded(GenerationId, i32),
     /// A job imported something that its generation had not.
     Learned(GenerationId, Learned),
+    /// Files as they were at the start have been read.
+    SourcesRead(Vec<FirstRead>),
+    /// All of them.
+    AllSourcesRead,
     /// A slot has ended an execution.
     JobEnded {
         /// Whether the job ended well.

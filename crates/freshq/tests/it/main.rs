@@ -28,6 +28,7 @@ mod python_hooks;
 mod record;
 mod reload;
 mod scheduler;
+mod snapshots;
 mod unfit;
 mod upkeep;
 mod warmup;

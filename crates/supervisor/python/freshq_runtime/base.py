@@ -83,7 +83,7 @@ def _import_libraries(settings):
     horse.rehearse(settings)
     begun = time.monotonic_ns()
     skipped = []
-    user = UserCode(settings["roots"], settings["code_cache"])
+    user = UserCode(settings)
     # What rq itself needs is here already and cannot be kept out.
     kept_out = [name for name in settings["kept_out"] if name not in sys.modules]
     for name in settings["libraries"]:

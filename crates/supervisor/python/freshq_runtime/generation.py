@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 
-from . import config, django_project, failure, hooks, horse, lifeline, loader, logs, warmup
+from . import config, django_project, failure, hooks, horse, lifeline, loader, logs, past, warmup
 from .children import fork
 from .frames import Closed, ControlLink
 from .leftovers import Before
@@ -21,12 +21,13 @@ def main(sock, line, order, settings):
         os.setpgid(0, 0)
         lifeline.hold(line)
         link = ControlLink(sock)
-        user = loader.UserCode(settings["roots"], settings["code_cache"])
+        user = loader.UserCode(settings)
         # No collection while modules are imported: it would look at all of them again and again, and find
         # next to nothing. What there is stays shared by all horses.
         gc.disable()
         make_tools, report = load(order, user, settings)
         user.noting = True
+        past.install(user)
         gc.freeze()
         gc.enable()
         link.send(report)

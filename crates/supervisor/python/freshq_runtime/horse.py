@@ -126,7 +126,7 @@ def rehearse(settings):
     The interpreter writes into code that it runs for the first times. Done here, in the base, those
     pages are shared by all horses; done in each horse, they are copied for each job.
     """
-    tools = Tools(UserCode((), settings["code_cache"]), hooks.Hooks(), hooks.Hooks.connection_class())
+    tools = Tools(UserCode(settings), hooks.Hooks(), hooks.Hooks.connection_class())
     ours, theirs = socket.socketpair()
     with ours, theirs:
         order, body = tools.rehearsal
@@ -169,6 +169,7 @@ def _rehearsal():
     }
     job_id = b"rehearsal"
     order = {"kind": "run", "id": len(job_id), "worker": "rehearsal", "execution": "rehearsal", "queue": "rehearsal"}
+    order["position"] = None
     order["fields"] = [[name, len(value)] for name, value in fields.items()]
     return order, b"".join((job_id, *fields.values()))
 
@@ -217,6 +218,7 @@ def _attend_all(link, tools):
 def _attend(link, tools, job, keeper):
     """Returns whether another job may come."""
     order, body = link.receive()
+    tools.user.past.position = order["position"]
     if order["kind"] == "run":
         # A context of its own: what a job sets there is gone with it.
         answer, parts = contextvars.copy_context().run(_run, order, body, tools, job, tools.perform)

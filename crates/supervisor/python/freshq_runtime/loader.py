@@ -16,6 +16,7 @@ import sys
 from importlib.machinery import SourceFileLoader
 
 from .leftovers import Before
+from .past import ABSENT, Past
 
 LIBRARY_FOLDERS = frozenset(("site-packages", "dist-packages", "node_modules"))
 
@@ -23,12 +24,13 @@ LIBRARY_FOLDERS = frozenset(("site-packages", "dist-packages", "node_modules"))
 class UserCode:
     """Which files are the user's, and what was loaded of them so far."""
 
-    def __init__(self, roots, cache, snapshot=None):
+    def __init__(self, settings, snapshot=None):
         # Module -> path and hash: code of this version is loaded, whatever is on disk by now.
         self.pinned = snapshot or {}
         self.snapshot = {}  # the same, of what was loaded
-        self._roots = tuple(os.path.join(root, "") for root in roots)
-        self._cache = cache
+        self._roots = tuple(os.path.join(root, "") for root in settings["roots"])
+        self._cache = settings["code_cache"]
+        self.past = Past(settings["manifest"])
         self._depth = 0
         self.files = {}  # real path -> hash of the bytes that were compiled
         self.modules = []  # user modules in the order they were begun
@@ -47,12 +49,18 @@ class UserCode:
 
     def real(self, path):
         """As `os.path.realpath`, which asks for each folder on the way each time."""
-        folder, name = os.path.split(path)
+        joined = self._in_real_folder(path)
+        return os.path.realpath(joined) if os.path.islink(joined) else joined
+
+    def real_folder(self, folder):
         real = self._real_folders.get(folder)
         if real is None:
             real = self._real_folders[folder] = os.path.realpath(folder)
-        joined = os.path.join(real, name)
-        return os.path.realpath(joined) if os.path.islink(joined) else joined
+        return real
+
+    def _in_real_folder(self, path):
+        folder, name = os.path.split(path)
+        return os.path.join(self.real_folder(folder), name)
 
     def _in_library(self, root, folder):
         known = self._not_mine.get(folder)
@@ -72,10 +80,29 @@ class UserCode:
         if code is not None:
             self._note(name, path, pinned)
             return code
+        if self.past.position is not None:
+            version = self.past.find(self._in_real_folder(path))
+            if version is not None:
+                return self._past_code(name, path, version, compile_source)
         source, digest = _read(path)
         if pinned and digest != pinned:
             raise ImportError(f"{path} is another by now, and what it was is no longer in the cache")
         self._note(name, path, digest)  # also if it cannot be compiled
+        return self._compiled(source, digest, path, compile_source)
+
+    def _past_code(self, name, path, version, compile_source):
+        if version is ABSENT:
+            raise ImportError(f"{path} was not there when this job began", name=name, path=path)
+        self._note(name, path, version.digest)
+        code = _read_cached(self._cache_path(version.digest, path))
+        if code is not None:
+            return code
+        source = self.past.source(path, version)
+        digest = version.digest
+        if source is None:
+            source, digest = _read(path)
+        if digest != version.digest:
+            raise ImportError(f"{path} is another by now, and what it was is not kept", name=name, path=path)
         return self._compiled(source, digest, path, compile_source)
 
     def _compiled(self, source, digest, path, compile_source):
@@ -102,6 +129,9 @@ class UserCode:
         except Exception:  # noqa: BLE001  loading it will tell what is wrong
             return {}
         return hashes
+
+    def loader(self, name, path):
+        return UserLoader(self, name, path)
 
     def _note(self, name, path, digest):
         self.files[self.real(path)] = digest
@@ -206,7 +236,7 @@ def new_libraries(user, last):
         if name in mine or name.startswith(("freshq_runtime", "__")):
             continue
         module = sys.modules[name]
-        path = getattr(module, "__file__", None)
+        path = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
         if getattr(module, "__spec__", None) is None or (path and user.owns(user.real(path))):
             continue
         found.append(name)

@@ -4,7 +4,7 @@ It imports everything by itself and runs one job. A generation is then a set of 
 the first reports what it loaded, and those that follow load exactly that.
 """
 
-from . import base, generation, horse
+from . import base, generation, horse, past
 from .frames import Closed
 from .loader import UserCode, forget_listings
 
@@ -15,9 +15,11 @@ def main():
         problem = base.prepare(settings)
         if problem:
             raise SystemExit(problem)
-        user = UserCode(settings["roots"], settings["code_cache"], settings["snapshot"])
+        user = UserCode(settings, settings["snapshot"])
         user.forks = False
         forget_listings(user)
+        user.past.position = settings["position"]
+        past.install(user)
         make_tools, report = generation.load(settings, user, settings)
         report["snapshot"] = user.snapshot
         link.send(report)

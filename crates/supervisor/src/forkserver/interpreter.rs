@@ -26,6 +26,13 @@ pub struct Candidate {
     pub found_by: String,
 }
 
+impl Interpreter {
+    /// What is learned with one interpreter is of no use to another.
+    pub fn identity(&self) -> String {
+        format!("{} {} rq {}", self.executable.display(), self.version, self.rq_version)
+    }
+}
+
 /// The interpreter that runs the jobs.
 #[derive(Clone, Debug)]
 pub struct Interpreter {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::reload::sources::Position;
 use crate::settings::{Hooks, PythonLogging, ReuseLimits};
 
 /// To a base, once, with its life line.
@@ -15,6 +16,8 @@ pub struct BaseSettings {
     pub roots: Vec<PathBuf>,
     /// Where code objects of user code are cached.
     pub code_cache: PathBuf,
+    /// The manifest of what user code was; none without reloading.
+    pub manifest: Option<PathBuf>,
     /// Appended to `sys.path`, as `rq worker --path` does.
     pub path: Vec<PathBuf>,
     /// Library modules to import, in order.
@@ -69,6 +72,8 @@ pub struct SpawnSettings<'a> {
     pub order: LoadOrder,
     /// The code that its generation has; none for the first, which loads what is on disk.
     pub snapshot: Option<&'a Snapshot>,
+    /// Where in the manifest that code is, for what only some interpreters import.
+    pub position: Option<Position>,
 }
 
 /// What a generation is to load.
@@ -307,6 +312,8 @@ pub struct JobFields<'a> {
     pub id: usize,
     /// Name of the worker that runs it.
     pub worker: &'a str,
+    /// Where in the manifest its late imports look; none: on the disk.
+    pub position: Option<Position>,
     /// Field names of the job hash, and the length of each value in the body.
     pub fields: Vec<(&'a str, usize)>,
 }

@@ -300,7 +300,7 @@ impl Chain {
             _lifeline: lifeline,
         };
         self.horses.insert(pid, process);
-        Horse { generation, presence, link, exit: exited, status: None }
+        Horse { generation, presence, link, exit: exited, status: None, position: None }
     }
 
     /// A horse has ended and is not reaped yet. Whether somebody waits for its status decides

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use rq::{Code, CodeHash};
 
 use super::machine::GenerationId;
+use super::sources::Position;
 use crate::clock::Moment;
 
 /// What a job that begins is told of the generation that it runs on.
@@ -24,6 +25,9 @@ struct Entry {
     since: Moment,
     /// A horse of it was given out.
     has_worked: bool,
+    /// Where late imports of its jobs look, since its files are others on the disk; until then they
+    /// look at the newest tree, of which its files are a part.
+    held_at: Option<Position>,
 }
 
 /// Generations that are remembered; the one before the newest may be asked for again.
@@ -38,10 +42,37 @@ pub struct Ledger {
 impl Ledger {
     /// A generation serves from now on.
     pub fn serves(&mut self, generation: GenerationId, hash: CodeHash, now: Moment) {
-        self.entries.insert(generation, Entry { hash, since: now, has_worked: false });
+        self.entries
+            .insert(generation, Entry { hash, since: now, has_worked: false, held_at: None });
         if GENERATIONS_MAX < self.entries.len() {
             self.entries.pop_first();
         }
+    }
+
+    /// Files that it has loaded are others on the disk from now on: its tree is the one at this position.
+    pub fn hold(&mut self, generation: GenerationId, position: Position) {
+        if let Some(entry) = self.entries.get_mut(&generation) {
+            entry.held_at.get_or_insert(position);
+        }
+    }
+
+    /// The same of all that served before this one.
+    pub fn hold_before(&mut self, generation: GenerationId, position: Position) {
+        for (_, entry) in self.entries.range_mut(..generation) {
+            entry.held_at.get_or_insert(position);
+        }
+    }
+
+    /// Its files are those on the disk, or compile to the same.
+    pub fn follow(&mut self, generation: GenerationId) {
+        if let Some(entry) = self.entries.get_mut(&generation) {
+            entry.held_at = None;
+        }
+    }
+
+    /// Where late imports of a job look that is given a horse of it when the tree is at `newest`.
+    pub fn position(&self, generation: GenerationId, newest: Position) -> Position {
+        self.entries.get(&generation).and_then(|entry| entry.held_at).unwrap_or(newest)
     }
 
     /// What the record of a job says that runs on it; none of one that never served.

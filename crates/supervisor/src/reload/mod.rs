@@ -2,7 +2,8 @@
 //!
 //! `watch` reports paths; [`relevance`] drops what is no change of the code; [`machine`]
 //! decides what loads, serves and retires; [`learned`] knows what a generation is to
-//! import, [`held_back`] what not; [`ledger`] what generations that serve were loaded from.
+//! import, [`held_back`] what not; [`ledger`] what generations that serve were loaded from;
+//! [`sources`] keeps what files were, for imports that come late.
 //! The shell that carries it out is `supervisor.rs`.
 
 pub mod held_back;
@@ -10,3 +11,4 @@ pub mod learned;
 pub mod ledger;
 pub mod machine;
 pub mod relevance;
+pub mod sources;

@@ -102,7 +102,7 @@ fn content_hash(path: &Path) -> Option<String> {
     fs_err::read(path).ok().map(|bytes| hex(&Sha256::digest(bytes)))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

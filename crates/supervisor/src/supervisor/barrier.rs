@@ -137,6 +137,7 @@ impl Supervisor {
             // Nothing runs on code that never served.
             let Some(ticket) = self.ledger.ticket(generation) else { continue };
             let Some(request) = self.barrier.waiting.pop_front() else { return };
+            horse.position = self.position(generation);
             match request.reply.send(Grant::Horse(horse, ticket)) {
                 Err(Grant::Horse(unused, _)) => self.barrier.spares.push_front(unused),
                 Err(Grant::Hold) | Ok(()) => self.ledger.works(generation),

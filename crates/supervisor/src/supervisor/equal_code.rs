@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::Supervisor;
 use crate::event::Event;
-use crate::reload::machine::{Cause, GenerationId, Input};
+use crate::reload::machine::{Availability, Cause, GenerationId, Input};
 
 /// So many files are compared; a larger change is loaded.
 const EQUAL_CODE_FILES_MAX: usize = 100;
@@ -42,5 +42,8 @@ impl Supervisor {
         self.code = self.served.clone();
         let moved = self.code.moved();
         self.drive(Input::Same { generation, moved });
+        if let Availability::Serve(serving) = self.machine.availability() {
+            self.ledger.follow(serving);
+        }
     }
 }

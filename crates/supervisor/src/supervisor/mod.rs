@@ -8,6 +8,7 @@
 //! * `barrier.rs`: a slot has a job: which horse runs it?
 //! * `reloading.rs`: from events and reports to generations.
 //! * `equal_code.rs`: a change that compiles to the code that serves.
+//! * `snapshots.rs`: what later imports of a job see.
 //! * `chain.rs`: what base and generations say, and their ends.
 //! * `upkeep.rs`: maintenance and the scheduler, beside the slots.
 //! * `slots.rs`: slots, started and stopped.
@@ -20,6 +21,7 @@ mod chain;
 mod equal_code;
 mod reloading;
 mod slots;
+mod snapshots;
 mod spawning;
 mod stopping;
 mod unfit;
@@ -51,6 +53,7 @@ use crate::reload::learned::LearnedImports;
 use crate::reload::ledger::Ledger;
 use crate::reload::machine::{self, Availability, Machine, OnBroken};
 use crate::reload::relevance::LoadedCode;
+use crate::reload::sources::Sources;
 use crate::settings::{BASE_START_MAX, INPUTS_MAX, Isolation, Settings};
 use crate::shutdown::{Phase, Shutdown};
 use crate::signals::Signals;
@@ -108,6 +111,8 @@ pub struct Supervisor {
     chain: Chain,
     machine: Machine,
     watcher: Option<AsyncFd<Registered<Watcher>>>,
+    /// What the user's files were; none without reloading.
+    sources: Option<Sources>,
     /// Files that are being written right now, and since when they are waited for.
     unfinished: BTreeMap<PathBuf, Moment>,
     /// The user's files as the newest attempt compiled them.
@@ -187,15 +192,12 @@ impl Supervisor {
             }
             None => None,
         };
+        let sources = snapshots::keep(&settings)
+            .map_err(io("keep what your code was, in the cache folder"))?;
         let (inputs_sender, inputs) = mpsc::channel(INPUTS_MAX);
         let on_broken = settings.reload.as_ref().map_or(OnBroken::Keep, |reload| reload.on_broken);
         let command = BaseCommand { python: settings.interpreter.executable.clone(), script };
-        let interpreter = format!(
-            "{} {} rq {}",
-            settings.interpreter.executable.display(),
-            settings.interpreter.version,
-            settings.interpreter.rq_version
-        );
+        let interpreter = settings.interpreter.identity();
         let mut supervisor = Self {
             out: Out(reporter),
             signals: Some(signals),
@@ -203,6 +205,7 @@ impl Supervisor {
             chain: Chain::new(command, inputs_sender.clone()),
             machine: Machine::new(on_broken, Moment::now()),
             watcher,
+            sources,
             unfinished: BTreeMap::new(),
             code: LoadedCode::default(),
             ledger: Ledger::default(),
@@ -255,6 +258,7 @@ impl Supervisor {
             self.tasks.spawn(socket.serve(self.inputs_sender.clone()));
         }
         self.start_base();
+        self.read_sources();
         while self.exit.is_none() && !self.slots_are_done() {
             self.wait_and_handle().await;
             self.settle();
@@ -292,6 +296,8 @@ impl Supervisor {
             Input::HorseFree(horse) => self.barrier.horse_is_free(horse),
             Input::HorseEnded(generation, pid) => self.chain.horse_ended(generation, pid),
             Input::Learned(generation, learned) => self.job_taught(generation, learned),
+            Input::SourcesRead(files) => self.sources_read(files),
+            Input::AllSourcesRead => self.all_sources_read(),
             Input::JobEnded { finished: true } => self.tally.finished += 1,
             Input::JobEnded { finished: false } => self.tally.failed += 1,
             Input::ExitOverdue(generation) => {
@@ -388,6 +394,7 @@ impl Supervisor {
         BaseSettings {
             roots: self.settings.roots.clone(),
             code_cache: self.settings.cache.join("code"),
+            manifest: self.sources.as_ref().map(|sources| sources.manifest().to_owned()),
             path: self.settings.path.clone(),
             libraries,
             kept_out: self.settings.preload.never.clone(),

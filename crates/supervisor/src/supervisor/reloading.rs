@@ -53,12 +53,16 @@ impl Supervisor {
         self.report(&Event::Decided { topic: "code", choice: roots.join(", "), why });
     }
 
-    /// Reads all file events that are there, and takes note of what they mean.
-    pub(super) fn drain_watcher(&mut self) {
-        let Some(watcher) = &mut self.watcher else { return };
+    /// Reads the file events that are there, and takes note of what they mean. Tells whether the tree has
+    /// moved, so that there may be more.
+    pub(super) fn drain_once(&mut self) -> bool {
+        let Some(watcher) = &mut self.watcher else { return false };
         let drained = match watcher.get_mut().get_mut().drain() {
             Ok(drained) => drained,
-            Err(error) => return self.warn(format!("file events cannot be read: {error}")),
+            Err(error) => {
+                self.warn(format!("file events cannot be read: {error}"));
+                return false;
+            }
         };
         if drained.overflowed {
             self.report(&Event::Detail(
@@ -74,10 +78,12 @@ impl Supervisor {
             let since = before.get(&path).copied().unwrap_or(now);
             self.unfinished.insert(path, since);
         }
-        self.consider(&drained.changed);
+        self.consider(&drained.changed)
     }
 
-    fn consider(&mut self, touched: &BTreeMap<PathBuf, Change>) {
+    /// Tells whether any of these is a source of another version.
+    fn consider(&mut self, touched: &BTreeMap<PathBuf, Change>) -> bool {
+        let moved = self.take_sources(touched);
         let changed = self.code.changes(touched, self.machine.newest_is_broken());
         for path in touched.keys().filter(|path| !changed.contains(*path)) {
             let why = "same content as what serves, or not a file that was loaded";
@@ -85,10 +91,12 @@ impl Supervisor {
         }
         if !changed.is_empty() {
             self.report(&Event::ChangeSeen { files: changed.clone() });
+            self.hold_snapshot();
             let now = Moment::now();
             let saved = relevance::saved(&changed, now);
             self.drive(Input::Wanted(Cause { saved, ..Cause::changed(changed, now) }));
         }
+        moved
     }
 
     /// Whether a file is in the middle of being written, so that jobs at the barrier wait.
@@ -182,6 +190,7 @@ impl Supervisor {
         self.learned.forget_modules(&report.gone);
         self.code = LoadedCode::new(report.files);
         let began = Moment::now();
+        self.drain_watcher();
         let moved = self.code.moved();
         if let Some(loading) = &mut self.loading {
             loading.snapshot = report.snapshot;
@@ -205,6 +214,7 @@ impl Supervisor {
         let hash = self.code.fingerprint();
         let now = Moment::now();
         self.ledger.serves(generation, hash, now);
+        self.hold_snapshots_before(generation);
         let loaded = measured.imported.since(measured.begun);
         let serving = Serving {
             generation,

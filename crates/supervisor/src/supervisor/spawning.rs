@@ -20,7 +20,12 @@ impl Supervisor {
         order: LoadOrder,
         snapshot: Option<&Snapshot>,
     ) -> io::Result<()> {
-        let settings = SpawnSettings { base: self.base_settings(Vec::new()), order, snapshot };
+        let settings = SpawnSettings {
+            base: self.base_settings(Vec::new()),
+            order,
+            snapshot,
+            position: snapshot.and_then(|_| self.position(generation)),
+        };
         self.chain.spawn(generation, &settings)
     }
 

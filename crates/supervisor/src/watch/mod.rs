@@ -151,6 +151,11 @@ impl Watcher {
         &self.roots
     }
 
+    /// The files that count.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.tree.files.keys()
+    }
+
     /// How many files count.
     pub fn file_count(&self) -> usize {
         self.tree.files.len()

@@ -11,6 +11,7 @@ use crate::forkserver::messages::{JobAnswer, JobFields, Mended, ToHorse};
 use crate::forkserver::reaper::Presence;
 use crate::input::Input;
 use crate::reload::machine::GenerationId;
+use crate::reload::sources::Position;
 
 /// How long a horse may take between its answer and the next job.
 const MEND_MAX: Duration = Duration::from_secs(5);
@@ -28,6 +29,8 @@ pub struct Horse {
     pub exit: oneshot::Receiver<i32>,
     /// That status, once it has been received.
     pub status: Option<i32>,
+    /// Where its job's late imports look, in the manifest of what user code was.
+    pub position: Option<Position>,
 }
 
 /// What a horse answered, with the parts of its body.
@@ -44,7 +47,7 @@ pub struct Answer {
 impl Horse {
     /// Tells it to run a job.
     pub async fn run(&mut self, job: &Started, worker: &WorkerName) -> Result<(), LinkError> {
-        let (fields, body) = job_fields(&job.job, &job.hash, worker);
+        let (fields, body) = self.job_fields(&job.job, &job.hash, worker);
         let (execution, queue) = (job.execution.as_str(), job.queue.as_str());
         let order = ToHorse::Run { execution, queue, job: fields };
         self.link.send(&order, &body, &[]).await
@@ -52,27 +55,29 @@ impl Horse {
 
     /// Tells it to run an errand.
     pub async fn run_errand(&mut self, errand: &Errand<'_>) -> Result<(), LinkError> {
-        let (job, body) = job_fields(errand.job, errand.hash, errand.worker);
+        let (job, body) = self.job_fields(errand.job, errand.hash, errand.worker);
         self.link.send(&ToHorse::Errand { purpose: errand.purpose, job }, &body, &[]).await
     }
-}
 
-fn job_fields<'a>(
-    job: &JobId,
-    hash: &'a JobHash,
-    worker: &'a WorkerName,
-) -> (JobFields<'a>, Vec<u8>) {
-    let id = job.as_bytes();
-    let mut body = id.to_vec();
-    let mut fields = Vec::new();
-    for (name, value) in hash.iter() {
-        // None of RQ's fields has another name, and what is not sent stays in Redis as it is.
-        if let Ok(name) = std::str::from_utf8(name) {
-            fields.push((name, value.len()));
-            body.extend_from_slice(value);
+    fn job_fields<'a>(
+        &self,
+        job: &JobId,
+        hash: &'a JobHash,
+        worker: &'a WorkerName,
+    ) -> (JobFields<'a>, Vec<u8>) {
+        let id = job.as_bytes();
+        let mut body = id.to_vec();
+        let mut fields = Vec::new();
+        for (name, value) in hash.iter() {
+            // None of RQ's fields has another name, and what is not sent stays in Redis as it is.
+            if let Ok(name) = std::str::from_utf8(name) {
+                fields.push((name, value.len()));
+                body.extend_from_slice(value);
+            }
         }
+        let position = self.position;
+        (JobFields { id: id.len(), worker: worker.as_str(), position, fields }, body)
     }
-    (JobFields { id: id.len(), worker: worker.as_str(), fields }, body)
 }
 
 /// Waits until a horse that has answered is as it was before its job, and gives it back. One that cannot be
