@@ -1,7 +1,7 @@
 //! What people and tools ask a running supervisor, and what it answers.
 //!
 //! One line of JSON on the control socket asks, one line answers, and the connection ends:
-//! `{"ask":"status"}`, `{"ask":"reload"}`, `{"ask":"rollback"}`. A reload is answered when it is over.
+//! `{"ask":"status"}`, `{"ask":"reload"}`. A reload is answered when it is over.
 //!
 //! * [`Request`] and [`Answer`] are the lines; [`status`] is the longest answer.
 //! * [`history`] remembers for it what has become of the code.

@@ -31,6 +31,14 @@ impl Waiting {
         }
     }
 
+    /// Somebody waits for the end of a reload that is asked for now.
+    fn push(&mut self, reply: oneshot::Sender<Answer>) {
+        // Those who have hung up meanwhile make room.
+        self.asked.retain(|reply| !reply.is_closed());
+        self.loading.retain(|reply| !reply.is_closed());
+        self.asked.push(reply);
+    }
+
     fn answer(&mut self, event: &Event) {
         let answer = match event {
             Event::GenerationServing(serving) => Answer::Serving(Box::new(serving.clone())),
@@ -72,7 +80,7 @@ impl Supervisor {
                 Answer::Error("the worker is stopping and loads no code any more".to_owned())
             }
             Request::Reload => {
-                self.waiting.asked.push(reply);
+                self.waiting.push(reply);
                 return self.reload_requested();
             }
         };
