@@ -222,20 +222,17 @@ def _attend(link, tools, job, keeper):
     if order["kind"] == "run":
         # A context of its own: what a job sets there is gone with it.
         answer, parts = contextvars.copy_context().run(_run, order, body, tools, job, tools.perform)
-        answer["stays"] = keeper is not None
+        answer["stays"] = keeper is not None and _is_fit(answer, tools, keeper)
     else:
         from . import errand
 
         answer, parts = errand.run(order, body, tools, job), []
     _flush()
     link.send(answer, b"".join(parts))
-    if not answer.get("stays", False):
-        return False
-    # After the answer: while the end of the job is recorded, nobody waits for this horse.
-    fit = _is_fit(answer, tools, keeper)
-    link.send({"fit": fit})
-    renewal.between_jobs()
-    return fit
+    stays = answer.get("stays", False)
+    if stays:
+        renewal.between_jobs()  # now, because nobody waits for it
+    return stays
 
 
 def _is_fit(answer, tools, keeper):

@@ -383,15 +383,8 @@ pub struct JobAnswer {
     /// What it imported beyond its generation.
     #[serde(default)]
     pub learned: Option<Learned>,
-    /// It may run another; [`Mended`] follows.
+    /// It is as it was before the job, and waits for another.
     pub stays: bool,
-}
-
-/// From a horse that may run another job, after its answer.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Mended {
-    /// It is as it was before the job, and waits for another; or else it ends.
-    pub fit: bool,
 }
 
 /// What a job asks for that returned a `Retry`.

@@ -1,20 +1,14 @@
 //! A horse, as the slot that runs a job on it sees it.
 
-use std::time::Duration;
-
 use rq::{JobHash, JobId, Started, WorkerName};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::errand::Errand;
 use crate::forkserver::link::{Link, LinkError};
-use crate::forkserver::messages::{JobAnswer, JobFields, Mended, ToHorse};
+use crate::forkserver::messages::{JobAnswer, JobFields, ToHorse};
 use crate::forkserver::reaper::Presence;
-use crate::input::Input;
 use crate::reload::machine::GenerationId;
 use crate::reload::sources::Position;
-
-/// How long a horse may take between its answer and the next job.
-const MEND_MAX: Duration = Duration::from_secs(5);
 
 /// One forked process that waits for one job.
 #[derive(Debug)]
@@ -77,18 +71,6 @@ impl Horse {
         }
         let position = self.position;
         (JobFields { id: id.len(), worker: worker.as_str(), position, fields }, body)
-    }
-}
-
-/// Waits until a horse that has answered is as it was before its job, and gives it back. One that cannot be
-/// ends by itself; one that says nothing is killed.
-pub async fn come_back(horse: Option<Horse>, inputs: &mpsc::Sender<Input>) {
-    let Some(mut horse) = horse else { return };
-    match tokio::time::timeout(MEND_MAX, horse.link.receive::<Mended>()).await {
-        // The loop outlives its slots; if it is gone, the process is ending.
-        Ok(Ok((Mended { fit: true }, _))) => drop(inputs.send(Input::HorseFree(horse)).await),
-        Ok(Ok((Mended { fit: false }, _)) | Err(_)) => {}
-        Err(_) => horse.presence.kill_group(),
     }
 }
 

@@ -353,12 +353,8 @@ impl Slot {
                 }
             };
             let began = Moment::now();
-            if let Some((outcome, reused)) = self.run_on((horse, ticket), job, &parsed).await {
-                let inputs = self.shared.inputs.clone();
-                let recorded = self.conclude(job, &parsed.description, outcome, began);
-                // The horse gets ready for its next job meanwhile.
-                let (next, ()) = tokio::join!(recorded, horse::come_back(reused, &inputs));
-                return next;
+            if let Some(outcome) = self.run_on((horse, ticket), job, &parsed).await {
+                return self.conclude(job, &parsed.description, outcome, began).await;
             }
         }
         let outcome = Outcome::Died { status: None, began: clock::wall() };

@@ -92,20 +92,18 @@ impl Slot {
         }
     }
 
-    /// Runs the job to its end; a horse that may be reused comes back. None: the horse was dead before it
-    /// could be given the job.
+    /// Runs the job to its end. None: the horse was dead before it could be given the job.
     pub(super) async fn run_on(
         &mut self,
         (mut horse, ticket): (Horse, Ticket),
         job: &Started,
         parsed: &Job,
-    ) -> Option<(Outcome, Option<Horse>)> {
+    ) -> Option<Outcome> {
         let began = clock::wall();
         match horse.run(job, &self.birth.name).await {
             Ok(()) => {}
             Err(LinkError::Frame(error)) => {
-                let text = format!("freshq cannot run this job: {error}");
-                return Some((Outcome::Unsendable(text), None));
+                return Some(Outcome::Unsendable(format!("freshq cannot run this job: {error}")));
             }
             Err(_) => return None,
         }
@@ -122,16 +120,15 @@ impl Slot {
                 if let Some(learned) = &answer.head.learned {
                     self.tell(Input::Learned(horse.generation, learned.clone())).await;
                 }
-                let reused = answer.head.stays.then_some(horse);
-                (Outcome::Answered(answer), reused)
+                if answer.head.stays {
+                    self.tell(Input::HorseFree(horse)).await;
+                }
+                Outcome::Answered(answer)
             }
-            Ride::Died => {
-                let status = self.exit_status(&mut horse).await;
-                (Outcome::Died { status, began }, None)
-            }
+            Ride::Died => Outcome::Died { status: self.exit_status(&mut horse).await, began },
             Ride::Stopped => {
                 drop(horse);
-                (self.stopped(job, parsed, began).await, None)
+                self.stopped(job, parsed, began).await
             }
         })
     }
