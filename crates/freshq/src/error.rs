@@ -47,6 +47,8 @@ pub(crate) enum Error {
     Start(#[from] StartError),
     #[error("the code is broken and no job may run; mend it and start again")]
     Broken,
+    #[error("what runs your code died again and again; see above, and --max-restarts")]
+    RestartsUsedUp,
     #[error("{0}")]
     EmbeddedFind(#[from] FindError),
     #[error("{0}")]
@@ -75,6 +77,7 @@ impl Error {
             | Self::Start(StartError::Watch(_)) => exit::WATCH,
             Self::Usage(_) | Self::ProjectFile(_) | Self::Start(StartError::Glob(_)) => exit::USAGE,
             Self::Broken => exit::BROKEN,
+            Self::RestartsUsedUp => exit::RESTARTS,
             Self::EmbeddedFind(_) | Self::EmbeddedStart(_) | Self::EmbeddedEnded { .. } => {
                 exit::EMBEDDED
             }

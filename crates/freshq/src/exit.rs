@@ -16,5 +16,7 @@ pub const BROKEN: u8 = 5;
 pub const EMBEDDED: u8 = 6;
 /// A third signal ended everything at once.
 pub const ABORTED: u8 = 7;
+/// What runs your code died more often in a row than `--max-restarts` allows, and no save is waited for.
+pub const RESTARTS: u8 = 8;
 /// No worker runs that could be asked (`freshq status`, `freshq reload`).
 pub const NONE_RUNS: u8 = 9;

@@ -30,6 +30,7 @@ pub fn run() -> ExitCode {
         Command::WorkerPool(pool) => commands::worker::run(&pool.run(), &args.origins),
         Command::Status(status) => commands::control::status(&status),
         Command::Reload(reload) => commands::control::reload(&reload),
+        Command::Rollback(rollback) => commands::control::rollback(&rollback),
         Command::Demo(demo) => commands::demo::run_command(&demo),
         Command::StandIn { .. } => commands::stand_in::run(),
         Command::Url => commands::url::run(),

@@ -217,9 +217,12 @@ pub(crate) fn resolve(
         isolation: args.isolation.isolation(&class, origins)?,
         reload: found.reload.then(|| ReloadSettings {
             on_broken,
+            canary_jobs: args.reload.canary.unwrap_or(0),
             include: args.reload.watch_include.clone(),
             ignore: args.reload.watch_ignore.clone(),
         }),
+        load_max: Duration::from_secs(args.trouble.load_timeout.into()),
+        restarts_max: args.trouble.max_restarts,
         control: Control {
             project: project_mark(found.here),
             here: found.here.to_path_buf(),

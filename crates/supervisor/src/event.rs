@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::wire::{millis, place};
 use crate::input::StopCause;
-use crate::reload::machine::{Cause, GenerationId};
+use crate::reload::machine::{Cause, GenerationId, RollBackCause};
 use crate::shutdown::Phase;
 
 /// Takes events as they happen; called from the loop, so it must not wait for anything.
@@ -69,6 +69,16 @@ pub enum Event {
         /// How long its result is kept if it has one, in seconds; -1 is for ever.
         result_ttl: i64,
     },
+    /// This generation cannot find what a job calls, or not read what it is called with. Nothing
+    /// of the job has run; another generation is asked, if one lives that was not.
+    JobUnknown {
+        /// The job.
+        job: JobId,
+        /// Which one.
+        generation: GenerationId,
+        /// The last line of the traceback.
+        error: String,
+    },
     /// A job went back to the front of its queue before it began.
     JobReleased {
         /// The job.
@@ -83,6 +93,35 @@ pub enum Event {
     },
     /// A generation serves from now on.
     GenerationServing(Serving),
+    /// A generation has loaded and runs jobs one by one, while the one before serves.
+    CanaryBegun {
+        /// It, and what it took to get there.
+        canary: Serving,
+        /// How many jobs it is to run.
+        jobs: u32,
+        /// The one that serves meanwhile.
+        serving: Option<GenerationId>,
+    },
+    /// A canary serves from now on.
+    CanaryPassed(GenerationId),
+    /// A job says that a canary is not to serve.
+    CanaryFailed {
+        /// The canary.
+        generation: GenerationId,
+        /// The job.
+        job: JobId,
+        /// What it failed with; none: its horse died.
+        error: Option<String>,
+    },
+    /// A generation serves again, instead of a newer one.
+    RolledBack {
+        /// The newer one.
+        from: GenerationId,
+        /// The one that serves.
+        to: GenerationId,
+        /// Why.
+        cause: RollBackCause,
+    },
     /// The newest code cannot be imported.
     GenerationBroken(Broken),
     /// A generation ended that was not told to.
@@ -91,8 +130,17 @@ pub enum Event {
         generation: GenerationId,
         /// How, if that is known.
         status: Option<i32>,
-        /// Pause before the next attempt.
-        pause: Option<Duration>,
+        /// What comes now.
+        then: AfterDeath,
+    },
+    /// So many died in a row, without a change of code, that no other is started.
+    GivenUp {
+        /// What died: `generations`, `bases`.
+        what: &'static str,
+        /// How many.
+        deaths: u32,
+        /// The next save is waited for; else the worker ends.
+        waits_for_save: bool,
     },
     /// A base with more libraries is ready.
     BaseReady {
@@ -186,6 +234,19 @@ pub enum Event {
     },
 }
 
+/// What comes after a death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterDeath {
+    /// Another is loading, or will be as soon as it can.
+    Loading,
+    /// The next attempt, after this pause.
+    Pause(Duration),
+    /// This one serves.
+    Serving(GenerationId),
+    /// Nothing.
+    Nothing,
+}
+
 /// Why a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerEnd {
@@ -257,9 +318,9 @@ pub struct Broken {
     pub error: String,
     /// The traceback.
     pub traceback: String,
-    /// File and line of the user's code.
+    /// File of the user's code, and the line in it, if that is known.
     #[serde(with = "place")]
-    pub place: Option<(PathBuf, u32)>,
+    pub place: Option<(PathBuf, Option<u32>)>,
     /// The last good generation, which serves on; none: jobs wait.
     pub serving: Option<GenerationId>,
 }

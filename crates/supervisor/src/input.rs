@@ -9,9 +9,10 @@ use crate::forkserver::BaseId;
 use crate::forkserver::link::LinkError;
 use crate::forkserver::messages::{FromBase, FromGeneration, FromSpawned, Learned};
 use crate::reload::ledger::Ticket;
-use crate::reload::machine::GenerationId;
+use crate::reload::machine::{GenerationId, Wish};
 use crate::reload::sources::FirstRead;
 use crate::worker::horse::Horse;
+use crate::worker::trial::Finding;
 
 /// Something happened that the loop has to know.
 #[derive(Debug)]
@@ -28,8 +29,8 @@ pub enum Input {
     HorseWanted(HorseRequest),
     /// An interpreter that becomes a horse has imported the user's modules, or could not.
     Spawned(Horse, FromSpawned),
-    /// It ended, or took too long.
-    SpawnFailed(GenerationId, i32),
+    /// It ended, or took too long; with its raw wait status, if that is known.
+    SpawnFailed(GenerationId, i32, Option<i32>),
     /// A horse has run its job and may run another.
     HorseFree(Horse),
     /// A horse has ended; its generation has not reaped it.
@@ -65,6 +66,10 @@ pub enum Input {
     Reload,
     /// Somebody asks at the control socket.
     Asked(Asked),
+    /// The trial of a canary with a job has ended.
+    TrialEnded(GenerationId, Finding),
+    /// A job has failed on code that serves; the text is how failures are told apart.
+    FailureSeen(String),
     /// A child of this process ended.
     ChildEnded,
 }
@@ -81,6 +86,8 @@ pub enum StopCause {
 /// A slot that stands at the barrier with a job.
 #[derive(Debug)]
 pub struct HorseRequest {
+    /// Which code it is for.
+    pub wish: Wish,
     /// Where the answer goes; the slot waits for it, and may give up.
     pub reply: oneshot::Sender<Grant>,
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::forkserver::interpreter::Interpreter;
-use crate::reload::machine::OnBroken;
+use crate::reload::machine::{OnBroken, Policy};
 use crate::worker::stand_in::StandInCommand;
 use crate::worker::strategy::Strategy;
 
@@ -70,6 +70,10 @@ pub struct Settings {
     pub reload: Option<ReloadSettings>,
     /// Where people and tools ask how it is.
     pub control: Control,
+    /// How long a generation may import the user's modules; then it is broken.
+    pub load_max: Duration,
+    /// Restarts in a row of what dies without a change of code.
+    pub restarts_max: u32,
     /// For what any project may share: the Python side, compiled user code.
     pub cache: PathBuf,
     /// For what this project has learned.
@@ -79,6 +83,21 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How generations are chosen.
+    pub fn policy(&self) -> Policy {
+        let reload = self.reload.as_ref();
+        Policy {
+            on_broken: reload.map_or(OnBroken::Keep, |reload| reload.on_broken),
+            canary_jobs: reload.map_or(0, |reload| reload.canary_jobs),
+            restarts_max: self.restarts_max,
+        }
+    }
+
+    /// Whether new code is tried before it serves all.
+    pub fn has_canaries(&self) -> bool {
+        self.reload.as_ref().is_some_and(|reload| 0 < reload.canary_jobs)
+    }
+
     /// Time between two heartbeats of an idle worker: RQ's, or the shorter one of busy workers.
     pub fn idle_heartbeat_interval(&self) -> Duration {
         let rqs = self.worker_ttl.saturating_sub(WORKER_TTL_MARGIN).max(IDLE_HEARTBEAT_MIN);
@@ -154,6 +173,8 @@ pub struct ReuseLimits {
 pub struct ReloadSettings {
     /// What happens while the newest code cannot be imported.
     pub on_broken: OnBroken,
+    /// Jobs that new code runs one by one before it serves all; zero: it serves at once.
+    pub canary_jobs: u32,
     /// Globs of files that count; empty means Python files.
     pub include: Vec<String>,
     /// Globs of files that do not.
@@ -186,8 +207,10 @@ pub const WORKER_TTL_MARGIN: Duration = Duration::from_secs(15);
 pub const IDLE_HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 /// How long a base may import its libraries.
 pub const BASE_START_MAX: Duration = Duration::from_mins(5);
-/// How long a generation may import the user's modules; then it is broken.
+/// How long a generation may import the user's modules, unless the user says.
 pub const GENERATION_LOAD_MAX: Duration = Duration::from_mins(2);
+/// How long a generation that is stuck in an import may take to say where, before it is killed.
+pub const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 /// How long a file may stay open for writing before it is taken as it is.
 pub const UNFINISHED_WRITE_MAX: Duration = Duration::from_secs(2);
 /// How long the exit status of a horse that has hung up is waited for.

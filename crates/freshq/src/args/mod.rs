@@ -12,6 +12,7 @@ mod redis;
 mod reload;
 mod run;
 mod shared;
+mod trouble;
 mod worker;
 
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ pub(crate) use self::redis::RedisArgs;
 pub(crate) use self::reload::{OnBroken, ReloadArgs};
 pub(crate) use self::run::{Kind, Run};
 pub(crate) use self::shared::SharedArgs;
+pub(crate) use self::trouble::TroubleArgs;
 pub(crate) use self::worker::{LifeArgs, WorkerArgs};
 use crate::env_vars;
 use crate::error::Error;
@@ -103,6 +105,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Load the code anew, as it is on disk now, and wait until it serves or is broken
     Reload(ControlArgs),
+    /// Have the generation before the newest run jobs again, at once; a second time: the newer one
+    Rollback(ControlArgs),
     /// See it all in one command: a real application, real jobs, code that changes under them
     Demo(DemoArgs),
     /// Stand for one worker of a pool; a pool starts this by itself

@@ -34,6 +34,11 @@ pub(crate) struct ReloadArgs {
     /// While the newest code is broken: `keep` running the last good code, or `hold` the jobs
     #[arg(long, env = "FRESHQ_ON_BROKEN", value_enum, default_value_t = OnBroken::Keep)]
     pub(crate) on_broken: OnBroken,
+
+    /// New code first runs N jobs, one by one, while the old code runs the others; if one of them
+    /// dies, or fails as none did before, the old code serves on [default: 0, new code serves at once]
+    #[arg(long, value_name = "N", env = "FRESHQ_CANARY")]
+    pub(crate) canary: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 
-use super::{IsolationArgs, LogArgs, PythonArgs, RedisArgs, ReloadArgs};
+use super::{IsolationArgs, LogArgs, PythonArgs, RedisArgs, ReloadArgs, TroubleArgs};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct SharedArgs {
@@ -24,6 +24,9 @@ pub(crate) struct SharedArgs {
 
     #[command(flatten)]
     pub(crate) reload: ReloadArgs,
+
+    #[command(flatten)]
+    pub(crate) trouble: TroubleArgs,
 
     #[command(flatten)]
     pub(crate) log: LogArgs,

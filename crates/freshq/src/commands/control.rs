@@ -1,4 +1,4 @@
-//! `freshq status` and `freshq reload`: they ask running workers at their control sockets.
+//! `freshq status`, `freshq reload` and `freshq rollback`: they ask running workers at their control sockets.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -9,6 +9,7 @@ use embedded::cache::{project_mark, socket_folders};
 use supervisor::control::status::Status;
 use supervisor::control::{Answer, Request, socket};
 use supervisor::event::Event;
+use supervisor::reload::machine::RollBackCause;
 
 use crate::args::{ControlArgs, StatusArgs};
 use crate::console::{Console, Level, LogStyle, Logging, Printer, status_page};
@@ -45,14 +46,30 @@ pub(crate) fn status(args: &StatusArgs) -> Result<u8, Error> {
 
 /// Runs `freshq reload`.
 pub(crate) fn reload(args: &ControlArgs) -> Result<u8, Error> {
+    change(args, Request::Reload)
+}
+
+/// Runs `freshq rollback`.
+pub(crate) fn rollback(args: &ControlArgs) -> Result<u8, Error> {
+    change(args, Request::Rollback)
+}
+
+/// Has workers run other code, and prints what came of it.
+fn change(args: &ControlArgs, request: Request) -> Result<u8, Error> {
     let here = current_folder()?;
     let console = Console::new(
         Logging { style: LogStyle::Columns, threshold: Level::Info, describes_jobs: true },
         here.clone(),
     );
-    ask_all(args, &here, Request::Reload, |answer, pid| {
+    ask_all(args, &here, request, |answer, pid| {
         let (event, code) = match answer {
             Answer::Serving(serving) => (Event::GenerationServing(*serving), exit::OK),
+            Answer::Canary { canary, jobs, serving } => {
+                (Event::CanaryBegun { canary: *canary, jobs, serving }, exit::OK)
+            }
+            Answer::RolledBack { from, to } => {
+                (Event::RolledBack { from, to, cause: RollBackCause::Requested }, exit::OK)
+            }
             Answer::Broken(broken) => (Event::GenerationBroken(*broken), exit::BROKEN),
             other => return Err(unexpected(other)),
         };
@@ -120,7 +137,7 @@ struct Conversation {
 impl Conversation {
     fn begin(path: &Path, request: Request) -> Result<Self, String> {
         let limit = match request {
-            Request::Status => STATUS_MAX,
+            Request::Status | Request::Rollback => STATUS_MAX,
             Request::Reload => RELOAD_MAX,
         };
         let begun = || {

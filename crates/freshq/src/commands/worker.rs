@@ -144,6 +144,7 @@ fn exit_code(exit: Exit, server: Option<&RedisServer>) -> Result<u8, Error> {
         Exit::Done => Ok(exit::OK),
         Exit::Aborted => Ok(exit::ABORTED),
         Exit::CodeBroken => Err(Error::Broken),
+        Exit::RestartsUsedUp => Err(Error::RestartsUsedUp),
         Exit::NotRegistered(error) => Err(Error::Register(error)),
         Exit::PythonUnusable(problem) => Err(Error::Python(problem)),
         Exit::HookUnusable(problem) => Err(Error::Hook(problem)),

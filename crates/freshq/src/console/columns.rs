@@ -5,21 +5,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use supervisor::event::{Broken, Event, Failure, JobEnd, Serving, Steps};
+use supervisor::event::{Event, Failure, JobEnd};
 use supervisor::input::StopCause;
 use supervisor::shutdown::Phase;
 
-use super::rq_words;
-use super::{Colour, Level};
+use super::{Colour, Level, generations, rq_words};
 
 /// Files that are named in one line; the rest is counted.
 const FILES_MAX: usize = 3;
-/// Last lines of the traceback of code that cannot be imported that are shown without `-v`.
-const TRACEBACK_LINES: usize = 4;
-
-/// Longest error of broken code in its line, so that what serves now is seen behind it.
-const ERROR_CHARS_MAX: usize = 120;
-
 /// What is said about one event.
 #[derive(Debug)]
 pub(super) struct Record {
@@ -40,7 +33,7 @@ pub(super) struct Columns {
     pub(super) describes_jobs: bool,
 }
 
-fn info(colour: Colour, verb: &'static str, text: impl Into<String>) -> Record {
+pub(super) fn info(colour: Colour, verb: &'static str, text: impl Into<String>) -> Record {
     Record { level: Level::Info, colour, verb, text: text.into(), more: Vec::new() }
 }
 
@@ -48,7 +41,7 @@ fn debug(verb: &'static str, text: impl Into<String>) -> Record {
     Record { level: Level::Debug, ..info(Colour::Dim, verb, text) }
 }
 
-fn wrong(level: Level, verb: &'static str, text: impl Into<String>) -> Record {
+pub(super) fn wrong(level: Level, verb: &'static str, text: impl Into<String>) -> Record {
     Record { level, colour: Colour::Red, verb, text: text.into(), more: Vec::new() }
 }
 
@@ -77,17 +70,16 @@ impl Columns {
             Event::JobReleased { job, why } => {
                 info(Colour::Yellow, "released", format!("{job} is back in its queue: {why}"))
             }
-            Event::ChangeSeen { files } => info(Colour::Cyan, "changed", self.files(files.iter())),
-            Event::GenerationServing(serving) => self.serving(serving),
-            Event::GenerationBroken(broken) => self.broken(broken),
-            Event::GenerationDied { generation, status, pause } => {
-                let how = status.map_or(String::new(), |raw| format!(" ({})", status_text(raw)));
-                let then = pause.map_or("another is loading".to_owned(), |pause| {
-                    format!("the next attempt is in {}", millis(pause))
-                });
-                let text = format!("generation {generation} ended{how}; {then}");
-                wrong(Level::Error, "died", text)
-            }
+            Event::ChangeSeen { .. }
+            | Event::GenerationServing(_)
+            | Event::GenerationBroken(_)
+            | Event::CanaryBegun { .. }
+            | Event::CanaryPassed(_)
+            | Event::CanaryFailed { .. }
+            | Event::RolledBack { .. }
+            | Event::GenerationDied { .. }
+            | Event::JobUnknown { .. }
+            | Event::GivenUp { .. } => generations::record(self, event)?,
             // Of all workers together, the last line says why.
             Event::BaseReady { libraries: 0, .. }
             | Event::Stopping { phase: Phase::Running, .. }
@@ -186,63 +178,6 @@ impl Columns {
         Record { more: more.unwrap_or_default(), ..wrong(level, verb, text) }
     }
 
-    fn serving(&self, serving: &Serving) -> Record {
-        let Serving { generation, code_hash, cause, total, .. } = serving;
-        let old = match serving.draining {
-            0 => String::new(),
-            1 => "; 1 job ends on an older one".to_owned(),
-            count => format!("; {count} jobs end on older ones"),
-        };
-        let (colour, took, rest) = if cause.concerns_code() {
-            let what = match cause.changed.len() {
-                0 => "as asked for".to_owned(),
-                _ => self.files(cause.changed.iter()),
-            };
-            // How long the user waited, and what for.
-            (Colour::Green, *total, format!("{what}{old}; {}", steps(&serving.steps)))
-        } else {
-            let warmed_up = match serving.steps.warmed_up {
-                Duration::ZERO => String::new(),
-                took => format!(", warmed up {}", millis(took)),
-            };
-            let code = match serving.files {
-                0 => "nothing imported yet".to_owned(),
-                1 => "1 file".to_owned(),
-                files => format!("{files} files"),
-            };
-            (Colour::Dim, serving.steps.imported, format!("{code}{warmed_up}{old}"))
-        };
-        let took = millis(took);
-        let text = format!("generation {generation} in {took}, code {code_hash}: {rest}");
-        info(colour, "serving", text)
-    }
-
-    fn broken(&self, broken: &Broken) -> Record {
-        let then = broken.serving.map_or("jobs wait until it is mended".to_owned(), |good| {
-            format!("generation {good} serves on")
-        });
-        let (error, generation) = (self.error(broken), broken.generation);
-        let text = format!("{error} (generation {generation}); {then}");
-        let mut more = lines(&broken.traceback);
-        if Level::Debug < self.threshold {
-            more.drain(..more.len().saturating_sub(TRACEBACK_LINES));
-        }
-        Record { more, ..wrong(Level::Error, "broken", text) }
-    }
-
-    /// Where code is broken, and why.
-    pub(super) fn error(&self, broken: &Broken) -> String {
-        let at = broken
-            .place
-            .as_ref()
-            .map_or(String::new(), |(file, line)| format!("{}:{line}: ", self.short(file)));
-        // The traceback below has all of it.
-        match broken.error.char_indices().nth(ERROR_CHARS_MAX) {
-            Some((end, _)) => format!("{at}{}...", &broken.error[..end]),
-            None => format!("{at}{}", broken.error),
-        }
-    }
-
     pub(super) fn files<'a>(&self, files: impl ExactSizeIterator<Item = &'a PathBuf>) -> String {
         let count = files.len();
         let shown: Vec<_> = files.take(FILES_MAX).map(|file| self.short(file)).collect();
@@ -250,7 +185,7 @@ impl Columns {
         if rest == 0 { shown.join(", ") } else { format!("{} and {rest} more", shown.join(", ")) }
     }
 
-    fn short(&self, path: &Path) -> String {
+    pub(super) fn short(&self, path: &Path) -> String {
         match path.strip_prefix(&self.here) {
             Ok(below) if below.as_os_str().is_empty() => ".".to_owned(),
             Ok(below) => below.display().to_string(),
@@ -259,27 +194,8 @@ impl Columns {
     }
 }
 
-fn lines(text: &str) -> Vec<String> {
+pub(super) fn lines(text: &str) -> Vec<String> {
     text.trim_end().lines().map(str::to_owned).collect()
-}
-
-/// How long each step of a reload took, in milliseconds.
-pub(super) fn steps(steps: &Steps) -> String {
-    let warmed_up = Some(("warmed up", steps.warmed_up)).filter(|(_, took)| !took.is_zero());
-    let steps = [
-        ("seen", steps.seen),
-        ("settled", steps.settled),
-        ("forked", steps.forked),
-        ("imported", steps.imported),
-    ]
-    .into_iter()
-    .chain(warmed_up)
-    .chain([("verified", steps.verified), ("serving", steps.serving)]);
-    let text = |(name, took): (&str, Duration)| {
-        let millis = took.as_secs_f64() * 1000.0;
-        if millis < 9.95 { format!("{name} {millis:.1}") } else { format!("{name} {millis:.0}") }
-    };
-    format!("{} ms", steps.map(text).collect::<Vec<_>>().join(", "))
 }
 
 /// About the end of workers.
@@ -336,17 +252,8 @@ pub(super) fn millis(duration: Duration) -> String {
     }
 }
 
-fn status_text(raw: i32) -> String {
-    match raw & 0x7f {
-        0 => format!("exit code {}", (raw >> 8) & 0xff),
-        signal => format!("signal {signal}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use supervisor::reload::machine::GenerationId;
-
     use super::*;
 
     #[test]
@@ -360,26 +267,5 @@ mod tests {
         ] {
             assert_eq!(millis(Duration::from_micros(micros)), expected);
         }
-    }
-
-    #[test]
-    fn what_serves_is_seen_behind_a_long_error() {
-        let columns = Columns { here: "/app".into(), threshold: Level::Info, describes_jobs: true };
-        let broken = Broken {
-            generation: GenerationId(2),
-            error: "ä".repeat(ERROR_CHARS_MAX + 1),
-            traceback: String::new(),
-            place: Some(("/app/tasks.py".into(), 7)),
-            serving: Some(GenerationId(1)),
-        };
-        let text = columns.broken(&broken).text;
-        assert!(text.starts_with("tasks.py:7: ää"), "{text}");
-        assert!(text.ends_with("ää... (generation 2); generation 1 serves on"), "{text}");
-    }
-
-    #[test]
-    fn a_wait_status_reads_well() {
-        assert_eq!(status_text(3 << 8), "exit code 3");
-        assert_eq!(status_text(139), "signal 11");
     }
 }

@@ -1,6 +1,7 @@
 //! The front end in the terminal and in `docker logs`. It reads events and decides nothing.
 //!
 //! * `columns.rs`: freshq's own layout, the default.
+//! * `generations.rs`: what of it is about generations.
 //! * `rq_words.rs`: RQ's words, part of that layout, and all of it under `--log-style rq`.
 //! * `log_format.rs`: formats of Python's `logging`, as RQ's options take them.
 //! * `status_page.rs`: what `freshq status` shows.
@@ -8,6 +9,7 @@
 //!   RQ's do.
 
 mod columns;
+mod generations;
 pub(crate) mod log_format;
 mod printer;
 mod rq_words;

@@ -9,7 +9,8 @@ use supervisor::control::status::{Generation, Jobs, Running, Status};
 use supervisor::event::Broken;
 use supervisor::reload::machine::Cause;
 
-use super::columns::{Columns, millis, steps};
+use super::columns::{Columns, millis};
+use super::generations::{self, steps};
 use super::{Colour, Level, Printer};
 
 /// Width of the column that says what a line is about.
@@ -101,7 +102,11 @@ impl Page<'_> {
 
     fn broken(&self, broken: &Broken) -> Row {
         let generation = broken.generation;
-        (Colour::Red, "broken", format!("generation {generation}: {}", self.columns.error(broken)))
+        (
+            Colour::Red,
+            "broken",
+            format!("generation {generation}: {}", generations::error(&self.columns, broken)),
+        )
     }
 
     fn jobs(&self) -> Row {

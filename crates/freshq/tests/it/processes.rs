@@ -81,7 +81,7 @@ fn a_generation_and_a_base_that_are_killed_are_replaced_and_the_running_job_ends
     wait_until("the first generation retires", || children(base).len() == 1);
     let generation = children(base)[0];
     kill(generation);
-    worker.wait_for("ended (signal 9)");
+    worker.wait_for("ended (signal 9 SIGKILL)");
     assert_eq!(context.eval("run('app.tasks.add', 2)"), json!(["finished", 2]));
     kill(descendants(worker.pid()).into_iter().find(|pid| *pid == base).unwrap());
     worker.wait_for("the base ended; another is started");

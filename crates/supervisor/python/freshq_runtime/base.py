@@ -1,5 +1,6 @@
 """The base: imports libraries, forks generations. It never runs user code."""
 
+import faulthandler
 import gc
 import importlib
 import importlib.util
@@ -45,6 +46,8 @@ def connect():
     heroku.hold_off()
     settings, _ = link.receive()
     lifeline.hold(link.take_fd())
+    # What crashes prints where; and what is stuck in an import, when it is asked to end.
+    faulthandler.enable()
     return link, settings
 
 
@@ -145,10 +148,10 @@ def _serve(link, settings):
             if order["kind"] == "reap":
                 os.waitpid(order["pid"], 0)
                 continue
-            control, line = link.take_fd(), link.take_fd()
+            control, line, note = link.take_fd(), link.take_fd(), link.take_fd()
             pid = children.fork()
             if pid == 0:
-                generation.main(socket.socket(fileno=control), line, order, settings)
-            os.close(control)
-            os.close(line)
+                generation.main(socket.socket(fileno=control), line, note, order, settings)
+            for fd in (control, line, note):
+                os.close(fd)
             link.send({"kind": "forked", "generation": order["generation"], "pid": pid})

@@ -14,7 +14,7 @@ from .frames import Closed, ControlLink
 from .leftovers import Before
 
 
-def main(sock, line, order, settings):
+def main(sock, line, note, order, settings):
     """Runs in the fork, and never returns."""
     status = 1
     try:
@@ -22,6 +22,7 @@ def main(sock, line, order, settings):
         lifeline.hold(line)
         link = ControlLink(sock)
         user = loader.UserCode(settings)
+        user.progress.write_to(note)
         # No collection while modules are imported: it would look at all of them again and again, and find
         # next to nothing. What there is stays shared by all horses.
         gc.disable()
@@ -53,6 +54,7 @@ def load(order, user, settings):
     loader.install(user)
     last = loader.newest_module()
     wanted, connection, report = _load(order["modules"], user, settings)
+    user.progress.close()
     report["files"] = user.files
     report["libraries"] = loader.new_libraries(user, last)
     report["left"] = before.remains() if user.forks else None

@@ -269,7 +269,8 @@ def _run(order, body, tools, job, perform):
     try:
         restore(job, order, body)
         before = tools.look_at(job)
-        answer, parts = perform(order, tools, job)
+        unknown = _unknown(tools, job) if order.get("offer") else None
+        answer, parts = unknown or perform(order, tools, job)
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt are failures too
         tools.unfit = isinstance(error, MemoryError) or not isinstance(error, Exception)
         answer, parts = _fail(job, tools, order["worker"], sys.exc_info())
@@ -279,6 +280,20 @@ def _run(order, body, tools, job, perform):
     if before is not None and answer["kind"] != "handled" and tools.look_at(job) != before:
         answer["changed"] = _changed(job, tools, before)
     return answer, parts
+
+
+def _unknown(tools, job):
+    """An answer, if this code does not have what the job calls or is called with; nothing of it has run then."""
+    timeout = job.timeout or tools.hooks.queue_class.DEFAULT_TIMEOUT
+    try:
+        with DeathPenalty(timeout, JobTimeoutException, job_id=job.id):
+            job.func, job.args  # noqa: B018  found and read when they are looked at
+    except JobTimeoutException:
+        raise
+    except Exception as error:
+        job.ended_at = datetime.now(timezone.utc)
+        return {"kind": "unknown", "summary": traceback.format_exception_only(error)[-1].strip()}, []
+    return None
 
 
 def _perform(order, tools, job):
@@ -416,8 +431,21 @@ def _fail(job, tools, worker, exc_info):
         "summary": summary,
         "place": f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None,
         "func": func,
+        "signature": _signature(exc_info, job),
     }
     return _with_parts(answer, None, _meta(job))
+
+
+def _signature(exc_info, job):
+    """Tells failures apart; equal ones stay so when lines or folders move."""
+    kind, _, tb = exc_info
+    where = job.func_name if issubclass(kind, JobTimeoutException) else ""  # it may strike anywhere
+    while tb is not None and not where:
+        if tb.tb_next is None:
+            frame = tb.tb_frame
+            where = f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}"
+        tb = tb.tb_next
+    return f"{kind.__module__}.{kind.__qualname__} in {where}"
 
 
 def _shortened(text):

@@ -17,6 +17,7 @@ from importlib.machinery import SourceFileLoader
 
 from .leftovers import Before
 from .past import ABSENT, Past
+from .progress import Progress
 
 LIBRARY_FOLDERS = frozenset(("site-packages", "dist-packages", "node_modules"))
 
@@ -34,6 +35,7 @@ class UserCode:
         self._depth = 0
         self.files = {}  # real path -> hash of the bytes that were compiled
         self.modules = []  # user modules in the order they were begun
+        self.progress = Progress()
         self.entries = []  # those that no other user module asked for
         self.forks = True  # the process goes on to fork horses
         self.noting = False  # it is a horse: which entries leave behind what no fork survives?
@@ -165,11 +167,14 @@ class UserLoader(SourceFileLoader):
             user.unfit.append(module.__name__)
 
     def _execute(self, module):
-        self._user._depth += 1
+        user = self._user
+        user._depth += 1
+        user.progress.begins(module.__name__, self.path)
         try:
             super().exec_module(module)
         finally:
-            self._user._depth -= 1
+            user.progress.ended()
+            user._depth -= 1
 
 
 class UserFinder:

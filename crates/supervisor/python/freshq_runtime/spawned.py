@@ -17,6 +17,7 @@ def main():
             raise SystemExit(problem)
         user = UserCode(settings, settings["snapshot"])
         user.forks = False
+        user.progress.write_to(link.take_fd())
         forget_listings(user)
         user.past.position = settings["position"]
         past.install(user)

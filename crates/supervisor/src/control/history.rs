@@ -24,16 +24,25 @@ impl History {
     pub fn note(&mut self, event: &Event, now: Moment) {
         match event {
             Event::GenerationServing(serving) => self.serves(serving, now),
+            Event::CanaryBegun { canary, .. } => self.remember(canary, now),
+            Event::CanaryPassed(generation) => {
+                let passed = self.served.get(generation).map(|(serving, _)| serving.clone());
+                self.last_reload = passed.map(|serving| (serving, now));
+            }
             Event::GenerationBroken(broken) => self.broken = Some(broken.clone()),
             _ => {}
         }
     }
 
-    fn serves(&mut self, serving: &Serving, now: Moment) {
+    fn remember(&mut self, serving: &Serving, now: Moment) {
         self.served.insert(serving.generation, (serving.clone(), now));
         if GENERATIONS_MAX < self.served.len() {
             self.served.pop_first();
         }
+    }
+
+    fn serves(&mut self, serving: &Serving, now: Moment) {
+        self.remember(serving, now);
         if serving.cause.concerns_code() {
             self.last_reload = Some((serving.clone(), now));
         }

@@ -1,7 +1,7 @@
 //! What people and tools ask a running supervisor, and what it answers.
 //!
 //! One line of JSON on the control socket asks, one line answers, and the connection ends:
-//! `{"ask":"status"}`, `{"ask":"reload"}`. A reload is answered when it is over.
+//! `{"ask":"status"}`, `{"ask":"reload"}`, `{"ask":"rollback"}`. A reload is answered when it is over.
 //!
 //! * [`Request`] and [`Answer`] are the lines; [`status`] is the longest answer.
 //! * [`history`] remembers for it what has become of the code.
@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use self::status::Status;
 use crate::event::{Broken, Serving};
+use crate::reload::machine::GenerationId;
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub enum Request {
     Status,
     /// A generation of what is on disk now.
     Reload,
+    /// The generation before the newest.
+    Rollback,
 }
 
 /// What is answered.
@@ -39,6 +42,22 @@ pub enum Answer {
     Status(Box<Status>),
     /// The reload is done: this serves.
     Serving(Box<Serving>),
+    /// The reload is done: this runs jobs one by one, before it serves.
+    Canary {
+        /// The generation.
+        canary: Box<Serving>,
+        /// How many jobs it is to run.
+        jobs: u32,
+        /// The one that serves meanwhile.
+        serving: Option<GenerationId>,
+    },
+    /// A generation serves again.
+    RolledBack {
+        /// Instead of this one.
+        from: GenerationId,
+        /// The one before.
+        to: GenerationId,
+    },
     /// The newest code cannot be imported.
     Broken(Box<Broken>),
     /// It cannot be done, or makes no sense.

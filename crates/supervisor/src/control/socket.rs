@@ -245,11 +245,19 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    /// A folder that only this user can enter, whatever files are made with here.
+    fn private() -> tempfile::TempDir {
+        let permissions = std::fs::Permissions::from_mode(0o700);
+        tempfile::Builder::new().permissions(permissions).tempdir().unwrap()
+    }
 
     #[tokio::test]
     async fn a_socket_is_found_while_it_listens() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private();
         let socket = ControlSocket::listen(folder.path(), "abc").unwrap();
         assert_eq!(find(folder.path(), None), [socket.path()]);
         assert_eq!(find(folder.path(), Some("abc")), [socket.path()]);
@@ -261,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_dead_left_is_removed_unless_it_may_be_of_another_machine() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private();
         let socket = ControlSocket::listen(folder.path(), "abc").unwrap();
         let name = socket.path().file_name().unwrap().to_str().unwrap().to_owned();
         let dead = folder.path().join(name.replace("abc", "dead"));
@@ -280,9 +288,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_folder_that_others_can_enter_is_not_used() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private();
         let socket = ControlSocket::listen(folder.path(), "abc").unwrap();
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        let open = std::fs::Permissions::from_mode(0o755);
         fs_err::set_permissions(folder.path(), open).unwrap();
         assert!(find(folder.path(), None).is_empty());
         assert!(ControlSocket::listen(folder.path(), "abc").is_err());
@@ -291,7 +299,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_path_that_is_too_long_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private();
         let long = folder.path().join("x".repeat(PATH_BYTES_MAX));
         let error = ControlSocket::listen(&long, "abc").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidFilename);

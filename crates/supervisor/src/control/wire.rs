@@ -34,12 +34,12 @@ pub(crate) mod place {
     #[derive(Serialize, Deserialize)]
     struct Place {
         file: String,
-        line: u32,
+        line: Option<u32>,
     }
 
     #[expect(clippy::ref_option, reason = "serde hands over fields so")]
     pub(crate) fn serialize<S: Serializer>(
-        place: &Option<(PathBuf, u32)>,
+        place: &Option<(PathBuf, Option<u32>)>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         let named = place
@@ -50,7 +50,7 @@ pub(crate) mod place {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Option<(PathBuf, u32)>, D::Error> {
+    ) -> Result<Option<(PathBuf, Option<u32>)>, D::Error> {
         let named = Option::<Place>::deserialize(deserializer)?;
         Ok(named.map(|place| (place.file.into(), place.line)))
     }

@@ -35,6 +35,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/memory.py",
     "freshq_runtime/own_worker.py",
     "freshq_runtime/past.py",
+    "freshq_runtime/progress.py",
     "freshq_runtime/renewal.py",
     "freshq_runtime/reuse.py",
     "freshq_runtime/spawned.py",

@@ -290,6 +290,9 @@ pub enum ToHorse<'a> {
         execution: &'a str,
         /// Queue it was taken from.
         queue: &'a str,
+        /// Answer that the job is unknown, rather than to fail it: another generation is asked.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        offer: bool,
         /// The job.
         #[serde(flatten)]
         job: JobFields<'a>,
@@ -373,6 +376,9 @@ pub struct JobAnswer {
     /// `file:line` where it was raised.
     #[serde(default)]
     pub place: Option<String>,
+    /// What was raised, and in which function: tells failures apart, also when lines move.
+    #[serde(default)]
+    pub signature: Option<String>,
     /// Name of the function that failed.
     #[serde(default)]
     pub func: Option<String>,
@@ -410,6 +416,8 @@ pub enum AnswerKind {
     Failed,
     /// RQ's own code ran it and has recorded its end.
     Handled,
+    /// Its function cannot be found, or its arguments cannot be read. Nothing of it has run.
+    Unknown,
 }
 
 /// What a job imported beyond its generation.

@@ -13,6 +13,7 @@
 pub mod bootstrap;
 pub mod config_module;
 pub mod frame;
+pub mod import_note;
 pub mod interpreter;
 pub mod link;
 pub mod messages;
@@ -34,6 +35,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
+use self::import_note::ImportNote;
 use self::link::{Link, LinkError};
 use self::messages::{BaseReady, BaseSettings, LoadOrder, ToBase, ToGeneration};
 use self::reaper::{Ended, Presence};
@@ -206,9 +208,14 @@ impl Chain {
     }
 
     /// Forks a generation from the newest base; it reports when it has loaded.
-    pub fn fork_generation(&mut self, id: GenerationId, order: LoadOrder) -> io::Result<()> {
+    pub fn fork_generation(
+        &mut self,
+        id: GenerationId,
+        order: LoadOrder,
+    ) -> io::Result<ImportNote> {
         let (link, theirs) = Link::pair()?;
         let (lifeline, their_lifeline) = lifeline()?;
+        let (note, their_note) = ImportNote::pair()?;
         let orders = self.talk(
             link,
             move |message| Input::FromGeneration(id, message),
@@ -218,16 +225,27 @@ impl Chain {
         self.generations.insert(id, child);
         if let Some(base) = self.usable_base().and_then(|base| base.child.orders.as_ref()) {
             let order = ToBase::Fork { generation: id.0, order };
-            send(base, &order, vec![theirs, their_lifeline]);
+            send(base, &order, vec![theirs, their_lifeline, their_note]);
         }
-        Ok(())
+        Ok(note)
     }
 
-    /// Notes the process of a generation.
+    /// Notes the process of a generation. One that was given up meanwhile is killed: it would not
+    /// notice before all is imported.
     pub fn generation_forked(&mut self, id: GenerationId, pid: i32) {
         if let Some(child) = self.generations.get_mut(&id) {
             child.presence = Some(Presence::new(pid));
+            if child.orders.is_none() {
+                child.kill();
+            }
         }
+    }
+
+    /// Has a generation that is stuck in an import print where, and end; tells whether it could
+    /// be asked to.
+    pub fn ask_for_last_words(&self, id: GenerationId) -> bool {
+        let presence = self.generations.get(&id).and_then(|child| child.presence.as_ref());
+        presence.is_some_and(Presence::abort)
     }
 
     /// Tells a generation to end, once it has nothing more to do. Its horses live on.
@@ -300,7 +318,16 @@ impl Chain {
             _lifeline: lifeline,
         };
         self.horses.insert(pid, process);
-        Horse { generation, presence, link, exit: exited, status: None, position: None }
+        Horse {
+            generation,
+            presence,
+            link,
+            exit: exited,
+            status: None,
+            position: None,
+            trial: None,
+            has_alternative: false,
+        }
     }
 
     /// A horse has ended and is not reaped yet. Whether somebody waits for its status decides

@@ -21,6 +21,28 @@ pub struct Ended {
     pub status: i32,
 }
 
+/// A raw wait status, for people.
+pub fn describe(status: i32) -> String {
+    match status & 0x7f {
+        0 => format!("exit code {}", (status >> 8) & 0xff),
+        signal => format!("signal {signal} {}", signal_name(status)).trim_end().to_owned(),
+    }
+}
+
+/// The name of the signal that ended a process, of those that commonly do.
+pub fn signal_name(status: i32) -> &'static str {
+    match status & 0x7f {
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        15 => "SIGTERM",
+        _ => "",
+    }
+}
+
 /// Whether a process group may still be signalled. Clones are of one process.
 #[derive(Clone, Debug)]
 pub struct Presence {
@@ -57,6 +79,12 @@ impl Presence {
         }
     }
 
+    /// Has the process abort, if it is still there; tells whether it was.
+    pub fn abort(&self) -> bool {
+        let pid = Pid::from_raw(self.pid).filter(|_| self.is_there());
+        pid.is_some_and(|pid| rustix::process::kill_process(pid, Signal::ABORT).is_ok())
+    }
+
     /// Kills the whole process group, if it is still there; once is enough.
     pub fn kill_group(&self) {
         let there = self.there.swap(false, Ordering::Relaxed);
@@ -76,4 +104,16 @@ pub fn become_subreaper() -> std::io::Result<()> {
 pub fn reap_next() -> Option<Ended> {
     let (pid, status) = rustix::process::wait(WaitOptions::NOHANG).ok().flatten()?;
     Some(Ended { pid: pid.as_raw_nonzero().get(), status: status.as_raw() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_status_reads_well() {
+        assert_eq!(describe(3 << 8), "exit code 3");
+        assert_eq!(describe(139), "signal 11 SIGSEGV");
+        assert_eq!(describe(40), "signal 40");
+    }
 }

@@ -4,13 +4,16 @@
 //! this process, so the reaper has its exit status; its task here ends when it has reported.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
+use super::import_note::ImportNote;
 use super::link::LinkError;
 use super::messages::{FromSpawned, SpawnSettings};
 use super::{Chain, Link, frame, lifeline};
 use crate::input::Input;
 use crate::reload::machine::GenerationId;
-use crate::settings::{GENERATION_LOAD_MAX, STOP_GRACE};
+use crate::settings::{EXIT_STATUS_MAX, STOP_GRACE};
 use crate::worker::horse::{Horse, Leash};
 
 /// The argument that has the script become one.
@@ -22,9 +25,11 @@ impl Chain {
         &mut self,
         generation: GenerationId,
         settings: &SpawnSettings<'_>,
-    ) -> io::Result<()> {
+        load_max: Duration,
+    ) -> io::Result<ImportNote> {
         let (link, theirs) = Link::pair()?;
         let (ours, their_lifeline) = lifeline()?;
+        let (note, their_note) = ImportNote::pair()?;
         let order = frame::encode(settings, b"").map_err(io::Error::other)?;
         let pid = self.command.start(theirs).arg(SPAWNED).spawn()?.id() as i32;
         let mut horse = self.register(generation, pid, link, ours);
@@ -32,19 +37,25 @@ impl Chain {
         let task = self.talks.spawn(async move {
             let leash = Leash::new(&horse);
             // The loop gives up a generation that does not load; this is for those that follow.
-            let load = load(&mut horse, &order, their_lifeline);
-            let said = tokio::time::timeout(GENERATION_LOAD_MAX + STOP_GRACE, load).await;
-            let input = if let Ok(Ok(said)) = said {
-                leash.let_go();
-                Input::Spawned(horse, said)
-            } else {
-                Input::SpawnFailed(generation, pid)
+            let load = load(&mut horse, &order, [their_lifeline, their_note]);
+            let said = tokio::time::timeout(load_max + STOP_GRACE, load).await;
+            let input = match said {
+                Ok(Ok(said)) => {
+                    leash.let_go();
+                    Input::Spawned(horse, said)
+                }
+                Ok(Err(_)) => {
+                    // It hung up, so it is about to end.
+                    let status = tokio::time::timeout(EXIT_STATUS_MAX, &mut horse.exit).await;
+                    Input::SpawnFailed(generation, pid, status.ok().and_then(Result::ok))
+                }
+                Err(_) => Input::SpawnFailed(generation, pid, None),
             };
             // The loop has ended; nobody needs to know.
             drop(inputs.send(input).await);
         });
         self.starting.insert(pid, (generation, task));
-        Ok(())
+        Ok(note)
     }
 
     /// Notes that an interpreter has reported or ended.
@@ -67,8 +78,8 @@ impl Chain {
 async fn load(
     horse: &mut Horse,
     order: &[u8],
-    lifeline: std::os::fd::OwnedFd,
+    fds: [OwnedFd; 2],
 ) -> Result<FromSpawned, LinkError> {
-    horse.link.send_bytes(order, &[lifeline]).await?;
+    horse.link.send_bytes(order, &fds).await?;
     Ok(horse.link.receive().await?.0)
 }

@@ -30,9 +30,6 @@ struct Entry {
     held_at: Option<Position>,
 }
 
-/// Generations that are remembered; the one before the newest may be asked for again.
-const GENERATIONS_MAX: usize = 100;
-
 /// The generations that may still be given jobs.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -44,14 +41,17 @@ impl Ledger {
     pub fn serves(&mut self, generation: GenerationId, hash: CodeHash, now: Moment) {
         self.entries
             .insert(generation, Entry { hash, since: now, has_worked: false, held_at: None });
-        if GENERATIONS_MAX < self.entries.len() {
-            self.entries.pop_first();
-        }
     }
 
-    /// Files that it has loaded are others on the disk from now on: its tree is the one at this position.
-    pub fn hold(&mut self, generation: GenerationId, position: Position) {
-        if let Some(entry) = self.entries.get_mut(&generation) {
+    /// Forgets those that are given no more jobs.
+    pub fn keep(&mut self, is_alive: impl Fn(GenerationId) -> bool) {
+        self.entries.retain(|generation, _| is_alive(*generation));
+    }
+
+    /// Files that the newest has loaded are others on the disk from now on: its tree is the one at this
+    /// position, and those of the others are no later.
+    pub fn hold_all(&mut self, position: Position) {
+        for entry in self.entries.values_mut() {
             entry.held_at.get_or_insert(position);
         }
     }

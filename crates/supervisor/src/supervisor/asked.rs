@@ -42,6 +42,9 @@ impl Waiting {
     fn answer(&mut self, event: &Event) {
         let answer = match event {
             Event::GenerationServing(serving) => Answer::Serving(Box::new(serving.clone())),
+            Event::CanaryBegun { canary, jobs, serving } => {
+                Answer::Canary { canary: Box::new(canary.clone()), jobs: *jobs, serving: *serving }
+            }
             Event::GenerationBroken(broken) => Answer::Broken(Box::new(broken.clone())),
             _ => return,
         };
@@ -83,6 +86,7 @@ impl Supervisor {
                 self.waiting.push(reply);
                 return self.reload_requested();
             }
+            Request::Rollback => self.rollback_requested(),
         };
         // Whoever asked may have gone.
         drop(reply.send(answer));

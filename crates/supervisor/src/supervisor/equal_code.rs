@@ -20,9 +20,10 @@ impl Supervisor {
     pub(super) fn compiled_before(&self, cause: &Cause) -> BTreeMap<PathBuf, String> {
         let may_be_equal = cause.is_only_a_save()
             && cause.changed.len() <= EQUAL_CODE_FILES_MAX
-            && self.machine.serving().is_some()
             && !self.machine.newest_is_broken();
-        may_be_equal.then(|| self.served.hashes(&cause.changed)).flatten().unwrap_or_default()
+        let serving = self.machine.serving().and_then(|serving| self.versions.get(&serving));
+        let hashes = serving.and_then(|version| version.code.hashes(&cause.changed));
+        hashes.filter(|_| may_be_equal).unwrap_or_default()
     }
 
     /// The loading generation has compared what changed with what serves: it is the same code.
@@ -38,8 +39,11 @@ impl Supervisor {
         for path in files.keys() {
             self.report(&Event::Detail(format!("no reload for {}: same code", path.display())));
         }
-        self.served.replace(files);
-        self.code = self.served.clone();
+        let serving = self.machine.serving().and_then(|serving| self.versions.get_mut(&serving));
+        if let Some(version) = serving {
+            version.code.replace(files);
+            self.code = version.code.clone();
+        }
         let moved = self.code.moved();
         self.drive(Input::Same { generation, moved });
         if let Availability::Serve(serving) = self.machine.availability() {

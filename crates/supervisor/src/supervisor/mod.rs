@@ -7,6 +7,8 @@
 //! * `asked.rs`: what is asked at the control socket.
 //! * `barrier.rs`: a slot has a job: which horse runs it?
 //! * `reloading.rs`: from events and reports to generations.
+//! * `broken.rs`: code that cannot be imported, and generations that die.
+//! * `rollback.rs`: back to the generation before, and canaries.
 //! * `equal_code.rs`: a change that compiles to the code that serves.
 //! * `snapshots.rs`: what later imports of a job see.
 //! * `chain.rs`: what base and generations say, and their ends.
@@ -17,9 +19,11 @@
 
 mod asked;
 mod barrier;
+mod broken;
 mod chain;
 mod equal_code;
 mod reloading;
+mod rollback;
 mod slots;
 mod snapshots;
 mod spawning;
@@ -39,19 +43,20 @@ use tokio::task::JoinSet;
 
 use self::asked::Waiting;
 use self::barrier::Barrier;
-use self::reloading::Loading;
+use self::reloading::{Loading, Version};
+use self::rollback::KnownFailures;
 use self::slots::{SlotKit, SlotState};
 use crate::clock::{self, Moment};
 use crate::control::history::History;
 use crate::control::socket::ControlSocket;
 use crate::event::{Event, Reporter};
-use crate::forkserver::messages::{BaseSettings, Snapshot, WorkerOptions};
+use crate::forkserver::messages::{BaseSettings, WorkerOptions};
 use crate::forkserver::readiness::{self, Registered};
 use crate::forkserver::{BaseCommand, BaseId, Chain, bootstrap, reaper};
 use crate::input::Input;
 use crate::reload::learned::LearnedImports;
 use crate::reload::ledger::Ledger;
-use crate::reload::machine::{self, Availability, Machine, OnBroken};
+use crate::reload::machine::{self, Availability, GenerationId, Machine};
 use crate::reload::relevance::LoadedCode;
 use crate::reload::sources::Sources;
 use crate::settings::{BASE_START_MAX, INPUTS_MAX, Isolation, Settings};
@@ -67,6 +72,8 @@ pub enum Exit {
     Done,
     /// The newest code is broken, no job may run, and nothing will change that.
     CodeBroken,
+    /// What it needs died again and again, and no change of code is looked for.
+    RestartsUsedUp,
     /// A third signal came: nothing was waited for.
     Aborted,
     /// Redis knows an active worker of this name.
@@ -125,12 +132,11 @@ pub struct Supervisor {
     /// Until it is listened to.
     control: Option<ControlSocket>,
     waiting: Waiting,
-    /// The user's files as the generation that serves compiled them.
-    served: LoadedCode,
     learned: LearnedImports,
     loading: Option<Loading>,
-    /// The code that serves, for interpreters that are to load the same.
-    snapshot: Snapshot,
+    /// What the generations that live have loaded.
+    versions: BTreeMap<GenerationId, Version>,
+    known_failures: KnownFailures,
     barrier: Barrier,
     /// The base that is importing its libraries, and until when it may.
     base_starting: Option<(BaseId, Moment)>,
@@ -195,7 +201,6 @@ impl Supervisor {
         let sources = snapshots::keep(&settings)
             .map_err(io("keep what your code was, in the cache folder"))?;
         let (inputs_sender, inputs) = mpsc::channel(INPUTS_MAX);
-        let on_broken = settings.reload.as_ref().map_or(OnBroken::Keep, |reload| reload.on_broken);
         let command = BaseCommand { python: settings.interpreter.executable.clone(), script };
         let interpreter = settings.interpreter.identity();
         let mut supervisor = Self {
@@ -203,7 +208,7 @@ impl Supervisor {
             signals: Some(signals),
             orders: watch::Sender::new(Orders { phase: Phase::Running, open: None }),
             chain: Chain::new(command, inputs_sender.clone()),
-            machine: Machine::new(on_broken, Moment::now()),
+            machine: Machine::new(settings.policy(), Moment::now()),
             watcher,
             sources,
             unfinished: BTreeMap::new(),
@@ -213,10 +218,10 @@ impl Supervisor {
             started: Moment::now(),
             control: None,
             waiting: Waiting::default(),
-            served: LoadedCode::default(),
             learned: LearnedImports::load(&settings.project_cache, &interpreter, &settings.preload),
             loading: None,
-            snapshot: Snapshot::new(),
+            versions: BTreeMap::new(),
+            known_failures: KnownFailures::default(),
             barrier: Barrier::new(settings.isolation, settings.workers.len()),
             base_starting: None,
             base_outdated: false,
@@ -289,9 +294,9 @@ impl Supervisor {
                 self.barrier.request(request);
             }
             Input::Spawned(horse, message) => self.spawned(horse, message),
-            Input::SpawnFailed(generation, pid) => {
+            Input::SpawnFailed(generation, pid, status) => {
                 self.chain.has_started(pid);
-                self.generation_ended(generation, None);
+                self.generation_ended(generation, status);
             }
             Input::HorseFree(horse) => self.barrier.horse_is_free(horse),
             Input::HorseEnded(generation, pid) => self.chain.horse_ended(generation, pid),
@@ -317,6 +322,8 @@ impl Supervisor {
             Input::Stop => self.stop_requested(),
             Input::Reload => self.reload_requested(),
             Input::Asked(asked) => self.asked(asked),
+            Input::TrialEnded(generation, finding) => self.trial_ended(generation, finding),
+            Input::FailureSeen(signature) => self.failure_seen(signature),
             Input::ChildEnded => self.reap(),
         }
     }

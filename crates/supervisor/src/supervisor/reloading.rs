@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Exit, Supervisor};
+use super::Supervisor;
 use crate::clock::Moment;
-use crate::event::{self, Event, Serving, Steps};
-use crate::forkserver::messages::{Broken, Learned, LoadOrder, Loaded, Snapshot};
+use crate::event::{Event, Serving, Steps};
+use crate::forkserver::import_note::ImportNote;
+use crate::forkserver::messages::{Learned, LoadOrder, Loaded, Snapshot};
 use crate::reload::machine::{Cause, Effect, GenerationId, Input};
 use crate::reload::relevance::{self, LoadedCode};
-use crate::settings::{GENERATION_LOAD_MAX, Isolation, UNFINISHED_WRITE_MAX};
+use crate::settings::{Isolation, UNFINISHED_WRITE_MAX};
 use crate::shutdown::Phase;
 use crate::watch::Change;
 
@@ -27,6 +28,19 @@ pub(super) struct Loading {
     pub(super) hung_up: bool,
     /// How its process has ended.
     pub(super) status: Option<i32>,
+    /// Which module it is at.
+    pub(super) note: Option<ImportNote>,
+    /// It took too long and was asked to end.
+    pub(super) overdue: bool,
+}
+
+/// What a generation has loaded.
+#[derive(Debug, Default)]
+pub(super) struct Version {
+    /// For interpreters that are to load the same.
+    pub(super) snapshot: Snapshot,
+    /// The user's files as it compiled them.
+    pub(super) code: LoadedCode,
 }
 
 /// How long the steps of a loading took.
@@ -91,7 +105,7 @@ impl Supervisor {
         }
         if !changed.is_empty() {
             self.report(&Event::ChangeSeen { files: changed.clone() });
-            self.hold_snapshot();
+            self.hold_snapshots();
             let now = Moment::now();
             let saved = relevance::saved(&changed, now);
             self.drive(Input::Wanted(Cause { saved, ..Cause::changed(changed, now) }));
@@ -131,17 +145,34 @@ impl Supervisor {
 
     /// Feeds the machine and carries out what it asks for.
     pub(super) fn drive(&mut self, input: Input) {
-        for effect in self.machine.handle(Moment::now(), input) {
+        let effects = self.machine.handle(Moment::now(), input);
+        self.carry_out(effects);
+    }
+
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
             match effect {
                 Effect::Load(generation, cause) => {
                     self.waiting.loads(&cause);
                     self.load(generation, cause);
                 }
                 Effect::Serve(generation, cause) => self.serve(generation, cause),
+                Effect::Try(generation, cause) => self.begin_canary(generation, cause),
+                Effect::Promote(generation) => self.announce(&Event::CanaryPassed(generation)),
+                Effect::RollBack { from, to, cause } => {
+                    self.announce(&Event::RolledBack { from, to, cause });
+                }
                 Effect::Retire(generation) | Effect::Discard(generation) => {
                     self.chain.retire(generation);
                 }
+                Effect::Abandon(generation) => {
+                    self.loading = None;
+                    self.chain.kill_generation(generation);
+                    let text = format!("generation {generation} is given up before it has loaded");
+                    self.report(&Event::Detail(text));
+                }
                 Effect::Announce { serving, .. } => self.nothing_serves_if(serving),
+                Effect::GiveUp { deaths } => self.give_up("generations", deaths),
             }
         }
     }
@@ -153,18 +184,22 @@ impl Supervisor {
             generation,
             cause,
             asked,
-            until: asked + GENERATION_LOAD_MAX,
+            until: asked + self.settings.load_max,
             loaded: None,
             snapshot: Snapshot::new(),
             hung_up: false,
             status: None,
+            note: None,
+            overdue: false,
         });
         let begun = match self.settings.isolation {
             Isolation::Fork | Isolation::Reuse(_) => self.chain.fork_generation(generation, order),
             Isolation::Spawn => self.spawn(generation, order, None),
         };
-        if let Err(error) = begun {
-            self.warn(format!("cannot ask for a generation: {error}"));
+        match (begun, &mut self.loading) {
+            (Ok(note), Some(loading)) => loading.note = Some(note),
+            (Ok(_), None) => {}
+            (Err(error), _) => self.warn(format!("cannot ask for a generation: {error}")),
         }
     }
 
@@ -206,17 +241,27 @@ impl Supervisor {
     }
 
     fn serve(&mut self, generation: GenerationId, cause: Cause) {
-        self.barrier.serve_from(Some(generation));
-        let Some(loading) = self.loading.take() else { return };
-        self.snapshot = loading.snapshot;
-        self.served = self.code.clone();
-        let Some(measured) = loading.loaded else { return };
+        if let Some(serving) = self.takes_jobs(generation, cause) {
+            self.announce(&Event::GenerationServing(serving));
+        }
+    }
+
+    /// A generation that has loaded may be given jobs from now on; tells what it took to get there.
+    pub(super) fn takes_jobs(&mut self, generation: GenerationId, cause: Cause) -> Option<Serving> {
+        self.barrier.open_stall(generation);
+        self.send_to_bed(&BTreeMap::new());
+        let loading = self.loading.take()?;
+        self.versions.retain(|id, _| self.machine.is_alive(*id));
+        let version = Version { snapshot: loading.snapshot, code: self.code.clone() };
+        self.versions.insert(generation, version);
+        let measured = loading.loaded?;
         let hash = self.code.fingerprint();
         let now = Moment::now();
+        self.ledger.keep(|id| self.machine.is_alive(id));
         self.ledger.serves(generation, hash, now);
         self.hold_snapshots_before(generation);
         let loaded = measured.imported.since(measured.begun);
-        let serving = Serving {
+        Some(Serving {
             generation,
             files: self.code.len(),
             code_hash: hash.to_string(),
@@ -232,75 +277,7 @@ impl Supervisor {
             total: now.since(cause.saved.unwrap_or(cause.seen)),
             draining: self.chain.draining(generation),
             cause,
-        };
-        self.announce(&Event::GenerationServing(serving));
-    }
-
-    /// The loading generation could not import the user's modules.
-    pub(super) fn generation_broken(&mut self, generation: GenerationId, broken: Broken) {
-        if self.machine.loading() != Some(generation) {
-            return;
-        }
-        self.loading = None;
-        self.code = LoadedCode::new(broken.files);
-        let moved = self.code.moved();
-        let certain = self.machine.is_final(&moved);
-        if let Some(problem) = broken.hook.filter(|_| certain && !self.listening) {
-            // As RQ, whose command ends. Once jobs could be run it is broken code like any other.
-            self.exit = Some(Exit::HookUnusable(problem));
-            return;
-        }
-        self.drive(Input::Broken { generation, moved });
-        if certain {
-            let place = broken.file.zip(broken.line);
-            let serving = self.machine.serving().filter(|_| self.may_serve_old());
-            self.announce(&Event::GenerationBroken(event::Broken {
-                generation,
-                error: broken.error,
-                traceback: broken.traceback,
-                place,
-                serving,
-            }));
-        }
-    }
-
-    fn may_serve_old(&self) -> bool {
-        self.machine.availability() != crate::reload::machine::Availability::Hold
-    }
-
-    /// Where nothing can mend the code: RQ's way without reloading, an end for a burst.
-    fn nothing_serves_if(&mut self, serving: Option<GenerationId>) {
-        if serving.is_some() || self.shutdown.phase() != Phase::Running {
-            return;
-        }
-        if self.settings.reload.is_some() {
-            if self.settings.burst {
-                self.exit = Some(Exit::CodeBroken);
-            }
-        } else if self.learned.modules().is_empty() {
-            self.exit = Some(Exit::CodeBroken);
-        } else {
-            // As RQ: each job imports what it needs, and fails by itself if that is broken.
-            self.learned.forget_all_modules();
-            self.drive(Input::Wanted(Cause::requested(Moment::now())));
-        }
-    }
-
-    pub(super) fn give_up_overdue_loading(&mut self, now: Moment) {
-        let Some(loading) = self.loading.take_if(|loading| loading.until <= now) else { return };
-        self.chain.kill_generation(loading.generation);
-        let limit = GENERATION_LOAD_MAX.as_secs();
-        self.generation_broken(
-            loading.generation,
-            Broken {
-                error: format!("importing your modules and warming up took longer than {limit} s"),
-                traceback: String::new(),
-                file: None,
-                line: None,
-                hook: None,
-                files: BTreeMap::new(),
-            },
-        );
+        })
     }
 
     /// A job imported something beyond its generation. Libraries alone come from an import inside a
@@ -332,27 +309,5 @@ impl Supervisor {
         if let Err(error) = self.learned.save() {
             self.report(&Event::Detail(format!("what was learned cannot be kept: {error}")));
         }
-    }
-
-    /// A generation has ended; a surprise unless it was told to.
-    pub(super) fn generation_ended(&mut self, generation: GenerationId, status: Option<i32>) {
-        let serving = self.machine.serving() == Some(generation);
-        let loading = self.machine.loading() == Some(generation);
-        if !serving && !loading || self.ending || self.exit.is_some() {
-            return;
-        }
-        if serving {
-            self.barrier.serve_from(None);
-        }
-        if loading {
-            self.loading = None;
-        }
-        self.drive(Input::Died(generation));
-        let now = Moment::now();
-        self.report(&Event::GenerationDied {
-            generation,
-            status,
-            pause: self.machine.next_deadline().map(|at| at.since(now)),
-        });
     }
 }

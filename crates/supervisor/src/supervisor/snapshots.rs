@@ -82,10 +82,10 @@ impl Supervisor {
         }
     }
 
-    /// Files of the generation that serves are others from now on.
-    pub(super) fn hold_snapshot(&mut self) {
-        if let (Some(sources), Some(serving)) = (&self.sources, self.machine.serving()) {
-            self.ledger.hold(serving, sources.settled());
+    /// Files of the newest generation are others from now on.
+    pub(super) fn hold_snapshots(&mut self) {
+        if let Some(sources) = &self.sources {
+            self.ledger.hold_all(sources.settled());
         }
     }
 

@@ -8,6 +8,7 @@ use std::io;
 
 use super::Supervisor;
 use crate::event::Event;
+use crate::forkserver::import_note::ImportNote;
 use crate::forkserver::messages::{FromSpawned, LoadOrder, Snapshot, SpawnSettings};
 use crate::reload::machine::GenerationId;
 use crate::worker::horse::Horse;
@@ -19,28 +20,28 @@ impl Supervisor {
         generation: GenerationId,
         order: LoadOrder,
         snapshot: Option<&Snapshot>,
-    ) -> io::Result<()> {
+    ) -> io::Result<ImportNote> {
         let settings = SpawnSettings {
             base: self.base_settings(Vec::new()),
             order,
             snapshot,
             position: snapshot.and_then(|_| self.position(generation)),
         };
-        self.chain.spawn(generation, &settings)
+        self.chain.spawn(generation, &settings, self.settings.load_max)
     }
 
-    /// Starts interpreters that follow the first of the generation that serves.
+    /// Starts interpreters that follow the first of a generation.
     pub(super) fn spawn_spares(
         &mut self,
         generation: GenerationId,
         count: usize,
     ) -> io::Result<()> {
-        let snapshot = std::mem::take(&mut self.snapshot);
+        let Some(version) = self.versions.remove(&generation) else { return Ok(()) };
         let result = (0..count).try_for_each(|_| {
             let order = self.load_order(BTreeMap::new());
-            self.spawn(generation, order, Some(&snapshot))
+            self.spawn(generation, order, Some(&version.snapshot)).map(drop)
         });
-        self.snapshot = snapshot;
+        self.versions.insert(generation, version);
         result
     }
 

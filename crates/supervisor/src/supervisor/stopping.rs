@@ -36,7 +36,7 @@ impl Supervisor {
         self.end_slots().await;
         self.end_upkeep(&exit).await;
         self.ending = true;
-        self.barrier.serve_from(None);
+        self.barrier.close();
         self.chain.hang_up();
         self.wait_for_chain().await;
         self.chain.kill_all();
@@ -44,6 +44,7 @@ impl Supervisor {
         let why = match &exit {
             Exit::Done => self.tally.why,
             Exit::CodeBroken => "the code is broken",
+            Exit::RestartsUsedUp => "what it needs died too often",
             Exit::Aborted => "aborted",
             Exit::NotRegistered(_) => "not registered",
             Exit::PythonUnusable(_) => "Python cannot be used",

@@ -17,6 +17,7 @@ use super::{HORSES_PER_JOB_MAX, Orders, reached};
 use crate::forkserver::link::LinkError;
 use crate::forkserver::messages::{ErrandAnswer, Purpose};
 use crate::input::{Grant, HorseRequest, Input};
+use crate::reload::machine::Wish;
 use crate::settings::GENERATION_LOAD_MAX;
 use crate::shutdown::Phase;
 
@@ -96,7 +97,7 @@ async fn hand_over(
     for _ in 0..HORSES_PER_JOB_MAX {
         let (reply, granted) = oneshot::channel();
         // The loop outlives whoever runs errands; if it is gone, the process is ending.
-        drop(inputs.send(Input::HorseWanted(HorseRequest { reply })).await);
+        drop(inputs.send(Input::HorseWanted(HorseRequest { wish: Wish::Settled, reply })).await);
         let granted = tokio::time::timeout(ERRAND_HORSE_MAX, granted).await;
         let mut horse = match granted.map_err(|_| ErrandError::NoHorse)? {
             Ok(Grant::Horse(horse, _)) => horse,

@@ -4,6 +4,7 @@ use rq::{JobHash, JobId, Started, WorkerName};
 use tokio::sync::oneshot;
 
 use super::errand::Errand;
+use super::trial::Trial;
 use crate::forkserver::link::{Link, LinkError};
 use crate::forkserver::messages::{JobAnswer, JobFields, ToHorse};
 use crate::forkserver::reaper::Presence;
@@ -25,6 +26,10 @@ pub struct Horse {
     pub status: Option<i32>,
     /// Where its job's late imports look, in the manifest of what user code was.
     pub position: Option<Position>,
+    /// What its job tells about new code that is on trial.
+    pub trial: Option<Trial>,
+    /// A job that its code does not know can be given to another generation.
+    pub has_alternative: bool,
 }
 
 /// What a horse answered, with the parts of its body.
@@ -43,7 +48,7 @@ impl Horse {
     pub async fn run(&mut self, job: &Started, worker: &WorkerName) -> Result<(), LinkError> {
         let (fields, body) = self.job_fields(&job.job, &job.hash, worker);
         let (execution, queue) = (job.execution.as_str(), job.queue.as_str());
-        let order = ToHorse::Run { execution, queue, job: fields };
+        let order = ToHorse::Run { execution, queue, offer: self.has_alternative, job: fields };
         self.link.send(&order, &body, &[]).await
     }
 

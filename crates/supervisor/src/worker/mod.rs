@@ -17,6 +17,7 @@ pub mod persist;
 mod running;
 pub mod stand_in;
 pub mod strategy;
+pub mod trial;
 pub mod wakeups;
 pub mod webhooks;
 
@@ -33,13 +34,14 @@ use tokio::sync::{mpsc, watch};
 use self::commands::{Commands, Mailbox};
 use self::outcome::{Outcome, Record};
 use self::persist::Outage;
-use self::running::Passage;
+use self::running::{Passage, Run};
 use self::strategy::QueueOrder;
 use self::wakeups::Wakeups;
 use self::webhooks::{Due, Webhooks};
 use crate::clock::{self, Moment};
 use crate::event::{Event, JobEnd, Reporter, WorkerEnd};
 use crate::input::{Grant, Input};
+use crate::reload::machine::Wish;
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 
@@ -335,8 +337,9 @@ impl Slot {
                     .await;
             }
         };
+        let mut wish = Wish::Job;
         for _ in 0..HORSES_PER_JOB_MAX {
-            let (horse, ticket) = match self.stand_at_the_barrier(job).await {
+            let (horse, ticket) = match self.stand_at_the_barrier(job, wish).await {
                 Passage::Granted(Grant::Horse(horse, ticket)) => (horse, ticket),
                 Passage::Granted(Grant::Hold) => {
                     return self.release(job, "the newest code is broken and jobs are held").await;
@@ -353,8 +356,18 @@ impl Slot {
                 }
             };
             let began = Moment::now();
-            if let Some(outcome) = self.run_on((horse, ticket), job, &parsed).await {
-                return self.conclude(job, &parsed.description, outcome, began).await;
+            match self.run_on((horse, ticket), job, &parsed).await {
+                Run::Ended(outcome) => {
+                    return self.conclude(job, &parsed.description, outcome, began).await;
+                }
+                Run::HorseWasDead => {}
+                Run::Unknown(generation) => {
+                    // Once to another; if that does not know it either it fails where it belongs.
+                    wish = match wish {
+                        Wish::Job => Wish::OtherThan(generation),
+                        Wish::OtherThan(_) | Wish::Settled => Wish::Settled,
+                    };
+                }
             }
         }
         let outcome = Outcome::Died { status: None, began: clock::wall() };

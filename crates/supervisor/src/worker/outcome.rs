@@ -7,6 +7,7 @@ use rq::{Ending, Finished, JobRefusal, ReturnedRetry, STOPPED_TEXT, Timestamp};
 use super::horse::Answer;
 use crate::event::{Failure, JobEnd};
 use crate::forkserver::messages::AnswerKind;
+use crate::forkserver::reaper;
 
 /// How an execution ended.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ fn answered(answer: Answer) -> Record {
             };
             (Ending::Retry(retry), Some(Failure { summary, ..Failure::default() }))
         }
-        (AnswerKind::Failed, _) => {
+        (AnswerKind::Failed | AnswerKind::Unknown, _) => {
             let failure = Failure {
                 summary: head.summary,
                 place: head.place,
@@ -139,7 +140,8 @@ fn answered(answer: Answer) -> Record {
 
 fn died(status: Option<i32>, began: Timestamp, now: Timestamp) -> Record {
     let text = died_text(status);
-    let summary = format!("{}{}", text.trim_end_matches("; "), status.map_or("", signal_name));
+    let signal = status.map_or("", reaper::signal_name);
+    let summary = format!("{} {signal}", text.trim_end_matches("; ")).trim_end().to_owned();
     silent(Ending::Failed { exc_text: text.clone() }, (summary, text), (began, now))
 }
 
@@ -152,20 +154,6 @@ fn died_text(status: Option<i32>) -> String {
         ),
         Some(raw) => format!("Work-horse terminated unexpectedly; waitpid returned {raw}; "),
         None => "Work-horse terminated unexpectedly; waitpid returned None; ".to_owned(),
-    }
-}
-
-fn signal_name(status: i32) -> &'static str {
-    match status & 0x7f {
-        0 => "",
-        4 => " SIGILL",
-        6 => " SIGABRT",
-        7 => " SIGBUS",
-        8 => " SIGFPE",
-        9 => " SIGKILL",
-        11 => " SIGSEGV",
-        15 => " SIGTERM",
-        _ => " (another signal)",
     }
 }
 

@@ -11,13 +11,15 @@ use super::errand::{self, Errand};
 use super::horse::{self, Horse};
 use super::machine::{Effect, JobClock, heartbeat_ttl};
 use super::outcome::Outcome;
+use super::trial::{self, Finding};
 use super::{ANSWER_GRACE, STOP_AT_BARRIER_MAX, Slot, reached};
 use crate::clock::{self, Moment};
 use crate::event::Event;
 use crate::forkserver::link::LinkError;
-use crate::forkserver::messages::Purpose;
+use crate::forkserver::messages::{AnswerKind, Purpose};
 use crate::input::{Grant, HorseRequest, Input};
 use crate::reload::ledger::Ticket;
+use crate::reload::machine::{GenerationId, Wish};
 use crate::settings::EXIT_STATUS_MAX;
 use crate::shutdown::Phase;
 
@@ -33,6 +35,16 @@ pub(super) enum Passage {
     Stopping,
 }
 
+/// What came of a horse.
+pub(super) enum Run {
+    /// The job has ended.
+    Ended(Outcome),
+    /// It was dead before it could be given the job.
+    HorseWasDead,
+    /// Its generation does not know the job, of which nothing has run.
+    Unknown(GenerationId),
+}
+
 /// How a job's time on its horse ended.
 enum Ride {
     Answered(Box<horse::Answer>),
@@ -44,13 +56,13 @@ enum Ride {
 
 impl Slot {
     /// Waits until a horse of a generation that has every saved file is there, or is not needed.
-    pub(super) async fn stand_at_the_barrier(&mut self, job: &Started) -> Passage {
+    pub(super) async fn stand_at_the_barrier(&mut self, job: &Started, wish: Wish) -> Passage {
         if Phase::Running < self.shared.orders.borrow().phase {
             // The stop came before the job did.
             return Passage::Stopping;
         }
         let (reply, mut granted) = oneshot::channel();
-        self.tell(Input::HorseWanted(HorseRequest { reply })).await;
+        self.tell(Input::HorseWanted(HorseRequest { wish, reply })).await;
         let interval = self.shared.settings.monitoring_interval;
         let mut waited = false;
         let mut give_up_at = None;
@@ -68,7 +80,7 @@ impl Slot {
                 grant = &mut granted => {
                     let Ok(grant) = grant else { return Passage::Stopping };
                     if let Grant::Horse(_, Ticket { code, .. }) = grant
-                        && (waited || code != job.code)
+                        && (waited || code != job.code || wish != Wish::Job)
                     {
                         let begin = || self.shared.client.begin(job, code, clock::wall());
                         self.insist("note the begin of a job", begin).await;
@@ -92,20 +104,21 @@ impl Slot {
         }
     }
 
-    /// Runs the job to its end. None: the horse was dead before it could be given the job.
+    /// Runs the job to its end, if this horse can.
     pub(super) async fn run_on(
         &mut self,
         (mut horse, ticket): (Horse, Ticket),
         job: &Started,
         parsed: &Job,
-    ) -> Option<Outcome> {
+    ) -> Run {
         let began = clock::wall();
         match horse.run(job, &self.birth.name).await {
             Ok(()) => {}
             Err(LinkError::Frame(error)) => {
-                return Some(Outcome::Unsendable(format!("freshq cannot run this job: {error}")));
+                let text = format!("freshq cannot run this job: {error}");
+                return Run::Ended(Outcome::Unsendable(text));
             }
-            Err(_) => return None,
+            Err(_) => return Run::HorseWasDead,
         }
         self.report(&Event::JobBegun {
             worker: self.birth.name.clone(),
@@ -115,8 +128,15 @@ impl Slot {
             generation: horse.generation,
             first_after: ticket.first_since.map(|since| Moment::now().since(since)),
         });
-        Some(match self.watch_over(&mut horse, job, parsed.timeout).await {
+        let outcome = match self.watch_over(&mut horse, job, parsed.timeout).await {
+            Ride::Answered(answer) if answer.head.kind == AnswerKind::Unknown => {
+                let generation = horse.generation;
+                let error = answer.head.summary.clone();
+                self.report(&Event::JobUnknown { job: job.job.clone(), generation, error });
+                return Run::Unknown(generation);
+            }
             Ride::Answered(answer) => {
+                self.tell_finding(&mut horse, job, &answer).await;
                 if let Some(learned) = &answer.head.learned {
                     self.tell(Input::Learned(horse.generation, learned.clone())).await;
                 }
@@ -125,12 +145,38 @@ impl Slot {
                 }
                 Outcome::Answered(answer)
             }
-            Ride::Died => Outcome::Died { status: self.exit_status(&mut horse).await, began },
+            Ride::Died => {
+                if let Some(trial) = horse.trial.take() {
+                    trial.end(Finding::Died { job: job.job.clone() });
+                }
+                Outcome::Died { status: self.exit_status(&mut horse).await, began }
+            }
             Ride::Stopped => {
                 drop(horse);
                 self.stopped(job, parsed, began).await
             }
-        })
+        };
+        Run::Ended(outcome)
+    }
+
+    /// What the end of a job says about the code that ran it.
+    async fn tell_finding(&self, horse: &mut Horse, job: &Started, answer: &horse::Answer) {
+        let finding = match (trial::signature(answer), &horse.trial) {
+            (None, None) => return,
+            (None, Some(_)) => Finding::Good,
+            (Some(signature), None) => {
+                return if self.shared.settings.has_canaries() {
+                    self.tell(Input::FailureSeen(signature)).await;
+                };
+            }
+            (Some(signature), Some(_)) => {
+                let (job, summary) = (job.job.clone(), answer.head.summary.clone());
+                Finding::Raised { job, signature, summary }
+            }
+        };
+        if let Some(trial) = horse.trial.take() {
+            trial.end(finding);
+        }
     }
 
     /// Keeps the execution alive until the horse answers or ends.
@@ -156,6 +202,7 @@ impl Slot {
                 }
                 command = self.commands.next() => {
                     if command == JobCommand::KillHorse {
+                        horse.trial = None; // it did not die of its code
                         clock.kill()
                     } else if self.stops(&command, job) {
                         end = Ride::Stopped;
