@@ -96,6 +96,10 @@ def newest_entry(job):
     return {name.decode(): value.decode() for name, value in fields.items()}
 
 
+# Fields of a job's hash that RQ does not know: which code ran it.
+FRESHQS = {"generation", "code_hash"}
+
+
 def job_hash(job):
     """The hash of a job; its values stay bytes, since some of them are pickled."""
     return {name.decode(): value for name, value in redis.hgetall("rq:job:" + job.id).items()}
