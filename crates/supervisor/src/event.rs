@@ -135,7 +135,7 @@ pub enum Event {
     },
     /// So many died in a row, without a change of code, that no other is started.
     GivenUp {
-        /// What died: `generations`, `bases`.
+        /// What died: `generation`, `base`.
         what: &'static str,
         /// How many.
         deaths: u32,

@@ -29,12 +29,16 @@ pub(super) fn record(columns: &Columns, event: &Event) -> Option<Record> {
         | Event::RolledBack { .. } => canary_or_rollback(columns, event)?,
         Event::GenerationDied { generation, status, then } => died(*generation, *status, *then),
         Event::GivenUp { what, deaths, waits_for_save } => {
+            let count = match deaths {
+                1 => format!("a {what} died"),
+                count => format!("{count} {what}s died in a row"),
+            };
             let then = if *waits_for_save {
                 "the next save is waited for"
             } else {
                 "no further attempt is made"
             };
-            wrong(Level::Error, "given up", format!("{deaths} {what} died in a row; {then}"))
+            wrong(Level::Error, "given up", format!("{count}; {then}"))
         }
         _ => return None,
     })

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::context::PATIENCE;
 use crate::worker::context;
 
-fn children(pid: i32) -> Vec<i32> {
+pub(crate) fn children(pid: i32) -> Vec<i32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let children = fs_err::read_to_string(path).unwrap_or_default();
     children.split_whitespace().map(|child| child.parse().expect("a pid")).collect()
@@ -26,11 +26,11 @@ fn descendants(pid: i32) -> Vec<i32> {
     found
 }
 
-fn kill(pid: i32) {
+pub(crate) fn kill(pid: i32) {
     kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("it lives");
 }
 
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < until, "{what}");

@@ -226,6 +226,11 @@ impl Machine {
         self.loading.as_ref().map(|loading| loading.generation)
     }
 
+    /// Whether another generation is loading, or will be without anything that happens from outside.
+    pub fn goes_on(&self) -> bool {
+        self.loading.is_some() || self.wanted.is_some()
+    }
+
     /// Whether a loading goes as it went, although these files changed meanwhile.
     pub fn is_final(&self, moved: &BTreeSet<PathBuf>) -> bool {
         moved.is_empty() || MOVED_MAX <= self.moved_in_a_row

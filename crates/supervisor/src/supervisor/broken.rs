@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Exit, Supervisor};
 use crate::clock::Moment;
 use crate::event::{self, AfterDeath, Event};
+use crate::forkserver::import_note::ImportNote;
 use crate::forkserver::messages::Broken;
 use crate::forkserver::reaper;
 use crate::reload::machine::{Availability, BrokenBy, Cause, Effect, GenerationId, Input};
@@ -16,13 +17,29 @@ impl Supervisor {
     /// The loading generation could not import the user's modules, and says why.
     pub(super) fn generation_broken(&mut self, generation: GenerationId, broken: Broken) {
         if self.machine.loading() == Some(generation) {
-            self.is_broken(generation, broken, BrokenBy::Itself);
+            self.is_broken(broken, BrokenBy::Itself);
         }
     }
 
-    fn is_broken(&mut self, generation: GenerationId, broken: Broken, by: BrokenBy) {
-        self.loading = None;
-        self.code = LoadedCode::new(broken.files);
+    fn is_broken(&mut self, broken: Broken, by: BrokenBy) {
+        self.code = LoadedCode::new(broken.files.clone());
+        if let Some(loading) = &mut self.loading {
+            loading.broken = Some((broken, by));
+            self.drain_watcher();
+            self.judge_broken();
+        }
+    }
+
+    /// Half of a file that is being written is no broken code.
+    pub(super) fn judge_broken(&mut self) {
+        if self.is_writing() {
+            return;
+        }
+        let Some(loading) = self.loading.take_if(|loading| loading.broken.is_some()) else {
+            return;
+        };
+        let Some((broken, by)) = loading.broken else { return };
+        let generation = loading.generation;
         let moved = self.code.moved();
         let certain = self.machine.is_final(&moved);
         if let Some(problem) = broken.hook.filter(|_| certain && !self.listening) {
@@ -57,15 +74,14 @@ impl Supervisor {
             // As RQ: each job imports what it needs, and fails by itself if that is broken.
             self.learned.forget_all_modules();
             self.drive(Input::Wanted(Cause::requested(Moment::now())));
-        } else if self.settings.burst
-            || self.settings.reload.is_none() && self.machine.retry().is_none()
-        {
+        } else if self.settings.burst || self.settings.reload.is_none() && !self.machine.goes_on() {
             self.exit = Some(Exit::CodeBroken);
         }
     }
 
     pub(super) fn give_up_overdue_loading(&mut self, now: Moment) {
-        let Some(loading) = self.loading.as_mut().filter(|loading| loading.until <= now) else {
+        let Some(loading) = self.loading.as_mut().filter(|it| it.until <= now && !it.has_said())
+        else {
             return;
         };
         let generation = loading.generation;
@@ -77,13 +93,15 @@ impl Supervisor {
             return;
         }
         self.chain.kill_generation(generation);
-        self.generation_failed(generation, None);
+        self.generation_failed(None);
     }
 
     /// The loading generation is no more, and has not said why.
-    fn generation_failed(&mut self, generation: GenerationId, status: Option<i32>) {
-        let Some(loading) = self.loading.take() else { return };
-        let importing = loading.note.and_then(|note| note.read());
+    fn generation_failed(&mut self, status: Option<i32>) {
+        let Some(loading) = self.loading.as_ref().filter(|loading| !loading.has_said()) else {
+            return;
+        };
+        let importing = loading.note.as_ref().and_then(ImportNote::read);
         let at = importing.as_ref().map(|importing| importing.module.as_str());
         let (error, by) = if loading.overdue {
             let limit = self.settings.load_max.as_secs();
@@ -105,7 +123,7 @@ impl Supervisor {
             hook: None,
             files: BTreeMap::new(),
         };
-        self.is_broken(generation, broken, by);
+        self.is_broken(broken, by);
     }
 
     /// A generation has ended; a surprise unless it was told to.
@@ -114,7 +132,7 @@ impl Supervisor {
             return;
         }
         if self.machine.loading() == Some(generation) {
-            return self.generation_failed(generation, status);
+            return self.generation_failed(status);
         }
         if !self.machine.is_alive(generation) {
             return;

@@ -330,6 +330,7 @@ impl Supervisor {
 
     /// After every turn: what follows from the new state.
     fn settle(&mut self) {
+        self.judge_broken();
         self.give_horses();
         self.renew_base();
         let may_open =

@@ -8,8 +8,8 @@ use super::Supervisor;
 use crate::clock::Moment;
 use crate::event::{Event, Serving, Steps};
 use crate::forkserver::import_note::ImportNote;
-use crate::forkserver::messages::{Learned, LoadOrder, Loaded, Snapshot};
-use crate::reload::machine::{Cause, Effect, GenerationId, Input};
+use crate::forkserver::messages::{Broken, Learned, LoadOrder, Loaded, Snapshot};
+use crate::reload::machine::{BrokenBy, Cause, Effect, GenerationId, Input};
 use crate::reload::relevance::{self, LoadedCode};
 use crate::settings::{Isolation, UNFINISHED_WRITE_MAX};
 use crate::shutdown::Phase;
@@ -32,6 +32,15 @@ pub(super) struct Loading {
     pub(super) note: Option<ImportNote>,
     /// It took too long and was asked to end.
     pub(super) overdue: bool,
+    /// Why it cannot be loaded; judged once nobody writes a file.
+    pub(super) broken: Option<(Broken, BrokenBy)>,
+}
+
+impl Loading {
+    /// Whether it has said that it cannot be loaded.
+    pub(super) fn has_said(&self) -> bool {
+        self.broken.is_some()
+    }
 }
 
 /// What a generation has loaded.
@@ -172,7 +181,7 @@ impl Supervisor {
                     self.report(&Event::Detail(text));
                 }
                 Effect::Announce { serving, .. } => self.nothing_serves_if(serving),
-                Effect::GiveUp { deaths } => self.give_up("generations", deaths),
+                Effect::GiveUp { deaths } => self.give_up("generation", deaths),
             }
         }
     }
@@ -191,6 +200,7 @@ impl Supervisor {
             status: None,
             note: None,
             overdue: false,
+            broken: None,
         });
         let begun = match self.settings.isolation {
             Isolation::Fork | Isolation::Reuse(_) => self.chain.fork_generation(generation, order),

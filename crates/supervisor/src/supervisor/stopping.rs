@@ -65,8 +65,9 @@ impl Supervisor {
             self.stop_requested();
         }
         while !self.slots.is_empty() {
-            self.wait_and_handle().await;
+            // First of all: nothing else may come to wake the loop.
             self.settle();
+            self.wait_and_handle().await;
             if matches!(self.exit, Some(Exit::Aborted)) {
                 return;
             }
