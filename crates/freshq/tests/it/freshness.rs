@@ -45,8 +45,11 @@ from . import module, package, newest
 
 DATA = int(pathlib.Path(__file__).with_name("data.txt").read_text())
 
+# Here, so that half of a save is broken code: a package without its `__init__` can be imported all the same.
+SAVED = [module.VALUE, package.VALUE, DATA, newest.VALUE]
+
 def saved():
-    return [module.VALUE, package.VALUE, DATA, newest.VALUE]
+    return SAVED
 
 def busy(seconds):
     time.sleep(seconds)
