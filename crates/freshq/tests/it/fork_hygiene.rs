@@ -11,7 +11,7 @@ use crate::beside::rq_burst;
 use crate::context::{Context, PATIENCE, Worker};
 
 const TASKS: &str = r#"
-import gc, os, random, secrets, ssl, subprocess, sys, tempfile, uuid
+import gc, os, random, secrets, signal, ssl, subprocess, sys, tempfile, uuid
 try:
     import numpy
 except ImportError:
@@ -59,8 +59,11 @@ def signals():
     names = ("SigBlk", "SigIgn", "SigCgt")
     child = subprocess.run(["cat", "/proc/self/status"], stdout=subprocess.PIPE, text=True, check=True).stdout
     own = open("/proc/self/status").read()
-    # Without those that the C library keeps to itself, beyond 31.
-    return [[int(line.split()[1], 16) & 0x7fffffff for line in text.splitlines() if line.startswith(names)]
+    # Without those that the C library keeps to itself, beyond 31; those of a crash, which prints where it was;
+    # and the one by which a horse is told that its worker stops.
+    freshqs = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGSTKFLT)
+    compared = 0x7fffffff & ~sum(1 << number - 1 for number in freshqs)
+    return [[int(line.split()[1], 16) & compared for line in text.splitlines() if line.startswith(names)]
             for text in (own, child)]
 
 def frozen():
