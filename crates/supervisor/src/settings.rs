@@ -126,6 +126,13 @@ pub struct Hooks {
     pub heroku: bool,
 }
 
+impl Hooks {
+    /// Whether horses may want to be warned of a stop: a class of the user's may derive from RQ's.
+    pub fn may_warn(&self) -> bool {
+        self.heroku || self.worker_class.is_some()
+    }
+}
+
 /// What RQ's loggers are told in the processes of jobs; what is not said is left as it is.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PythonLogging {

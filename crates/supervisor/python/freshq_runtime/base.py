@@ -43,8 +43,9 @@ def connect():
     link = ControlLink(_control_socket())
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # the supervisor alone decides when we end
-    heroku.hold_off()
     settings, _ = link.receive()
+    if settings["may_warn"]:
+        heroku.hold_off()
     lifeline.hold(link.take_fd())
     # What crashes prints where; and what is stuck in an import, when it is asked to end.
     faulthandler.enable()

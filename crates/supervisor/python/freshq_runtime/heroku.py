@@ -4,7 +4,8 @@ A dyno that ends sends SIGTERM to every process of it and kills them some second
 horses ignore SIGTERM, and SIGRTMIN is what gives a job a last delay.
 
 The supervisor cannot send a real-time signal, and the generation of a horse, which could, may be gone.
-It sends another one, to any horse with a job, and one of these passes SIGRTMIN on to its group.
+It sends another one, where a class that wants it is or may be in use, and such a horse passes SIGRTMIN on to
+its group.
 """
 
 import _signal

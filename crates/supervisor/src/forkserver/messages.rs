@@ -28,6 +28,8 @@ pub struct BaseSettings {
     pub warmups: Vec<String>,
     /// What each generation imports before anything else.
     pub hooks: Hooks,
+    /// Whether horses may be sent the warning of a stop.
+    pub may_warn: bool,
     /// For RQ's loggers.
     pub logging: PythonLogging,
     /// What jobs connect to; none if it is not told by a URL.

@@ -410,6 +410,7 @@ impl Supervisor {
             redis_settings: self.settings.redis_settings.clone(),
             warmups: self.settings.warmups.clone(),
             hooks: self.settings.hooks.clone(),
+            may_warn: self.settings.hooks.may_warn(),
             logging: self.settings.logging.clone(),
             config: self.settings.config.clone(),
             reuse: match self.settings.isolation {

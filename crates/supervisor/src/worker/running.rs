@@ -213,7 +213,9 @@ impl Slot {
                 }
                 () = reached(&self.shared.orders, Phase::Warm), if !stop_noted => {
                     stop_noted = true;
-                    presence.warn();
+                    if self.shared.settings.hooks.may_warn() {
+                        presence.warn();
+                    }
                     self.note_stop().await;
                     None
                 }
