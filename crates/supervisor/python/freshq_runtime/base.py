@@ -91,6 +91,8 @@ def _import_libraries(settings):
     # What rq itself needs is here already and cannot be kept out.
     kept_out = [name for name in settings["kept_out"] if name not in sys.modules]
     for name in settings["libraries"]:
+        if name in sys.modules:
+            continue  # most come with another; each look at what was left behind costs some system calls
         before = Before()
         try:
             if _is_users(name, user):
