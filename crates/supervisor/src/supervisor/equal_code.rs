@@ -35,14 +35,17 @@ impl Supervisor {
         if self.machine.loading() != Some(generation) {
             return;
         }
-        self.loading = None;
+        let compared_with = self.loading.take().and_then(|loading| loading.compared_with);
+        let serving = self.machine.serving().filter(|serving| Some(*serving) == compared_with);
+        let Some(version) = serving.and_then(|serving| self.versions.get_mut(&serving)) else {
+            // What it was compared with serves no more.
+            let moved = files.into_keys().collect();
+            return self.drive(Input::Same { generation, moved });
+        };
+        version.code.replace(files.clone());
+        self.code = version.code.clone();
         for path in files.keys() {
             self.report(&Event::Detail(format!("no reload for {}: same code", path.display())));
-        }
-        let serving = self.machine.serving().and_then(|serving| self.versions.get_mut(&serving));
-        if let Some(version) = serving {
-            version.code.replace(files);
-            self.code = version.code.clone();
         }
         let moved = self.code.moved();
         self.drive(Input::Same { generation, moved });

@@ -32,6 +32,8 @@ pub(super) struct Loading {
     pub(super) note: Option<ImportNote>,
     /// It took too long and was asked to end.
     pub(super) overdue: bool,
+    /// What served when it was asked for: what changed is compared with that.
+    pub(super) compared_with: Option<GenerationId>,
     /// Why it cannot be loaded; judged once nobody writes a file.
     pub(super) broken: Option<(Broken, BrokenBy)>,
 }
@@ -200,6 +202,7 @@ impl Supervisor {
             status: None,
             note: None,
             overdue: false,
+            compared_with: self.machine.serving(),
             broken: None,
         });
         let begun = match self.settings.isolation {
