@@ -5,24 +5,10 @@ use serde_json::json;
 
 use crate::context::{Context, Worker};
 use crate::processes::{children, kill, wait_until};
-
-fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write(
-        "app/tasks.py",
-        "from .version import VERSION\n\ndef version():\n    return VERSION\n",
-    );
-    context.write("app/version.py", "VERSION = 'v0'\n");
-    context
-}
+use crate::versioned::{project, run};
 
 fn worker(context: &Context, args: &[&str]) -> Worker {
     context.worker(&[&["--import", "app.tasks"], args].concat())
-}
-
-fn run(context: &Context) -> serde_json::Value {
-    context.eval("run('app.tasks.version')")
 }
 
 /// The process of the generation that was forked last.

@@ -4,44 +4,17 @@ use serde_json::json;
 
 use crate::context::{Context, Worker};
 use crate::processes::wait_until;
+use crate::versioned::{finished, project_with, run, tasks};
 
-const TASKS: &str = "
-import os, time
-from .version import VERSION
-
-def version():
-    return VERSION
-
-def wait_for(path, begun):
-    open(begun, 'w').close()
-    while not os.path.exists(path):
-        time.sleep(0.01)
-    return VERSION
-
+const MORE: &str = "
 def check(value):
     if value < 0:
         raise ValueError(value)
     return VERSION
 ";
 
-fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context.write("app/version.py", "VERSION = 'v0'\n");
-    context
-}
-
 fn worker(context: &Context, args: &[&str]) -> Worker {
     context.worker(&[&["--reload", "--import", "app.tasks"], args].concat())
-}
-
-fn run(context: &Context) -> serde_json::Value {
-    context.eval("run('app.tasks.version')")
-}
-
-fn finished(value: &str) -> serde_json::Value {
-    json!(["finished", value])
 }
 
 /// Saves new code, and waits until it is on trial.
@@ -53,7 +26,7 @@ fn save(context: &Context, worker: &Worker, name: &str, text: &str) {
 
 #[test]
 fn a_canary_serves_all_after_so_many_jobs() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = worker(&context, &["--canary", "2"]);
     assert_eq!(run(&context), finished("v0"), "the first code has nothing before it");
     save(&context, &worker, "app/version.py", "VERSION = 'v1'\n");
@@ -67,7 +40,7 @@ fn a_canary_serves_all_after_so_many_jobs() {
 
 #[test]
 fn other_jobs_run_on_the_old_code_while_a_canary_has_one() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = worker(&context, &["--canary", "1", "--num-workers", "2"]);
     save(&context, &worker, "app/version.py", "VERSION = 'v1'\n");
     let (gate, begun) = (context.path("gate"), context.path("begun"));
@@ -87,10 +60,11 @@ fn other_jobs_run_on_the_old_code_while_a_canary_has_one() {
 
 #[test]
 fn a_canary_that_fails_as_no_job_did_before_is_gone_back_from() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = worker(&context, &["--canary", "5"]);
     assert_eq!(run(&context), finished("v0"));
-    let broken = TASKS.replace("return VERSION\n\ndef wait", "return VERSION + 1\n\ndef wait");
+    let broken =
+        tasks(MORE).replace("return VERSION\n\ndef wait", "return VERSION + 1\n\ndef wait");
     save(&context, &worker, "app/tasks.py", &broken);
     let end = context.eval("run('app.tasks.version')");
     assert_eq!(end[0], json!("failed"), "the job itself has failed: {end}");
@@ -98,7 +72,7 @@ fn a_canary_that_fails_as_no_job_did_before_is_gone_back_from() {
     worker.wait_for("from generation 2 to 1: it failed as canary");
     assert_eq!(run(&context), finished("v0"));
     // The next save is on trial again.
-    save(&context, &worker, "app/tasks.py", TASKS.replace("check", "checked").as_str());
+    save(&context, &worker, "app/tasks.py", &tasks(MORE).replace("check", "checked"));
     assert_eq!(run(&context), finished("v0"));
     worker.wait_for_times("failed as canary", 1);
     worker.stop();
@@ -106,11 +80,11 @@ fn a_canary_that_fails_as_no_job_did_before_is_gone_back_from() {
 
 #[test]
 fn a_failure_that_is_known_says_nothing_about_new_code() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = worker(&context, &["--canary", "1"]);
     assert_eq!(context.eval("run('app.tasks.check', -1)")[0], json!("failed"));
     // Its line moves, and so does the message.
-    save(&context, &worker, "app/tasks.py", &format!("\n\n{TASKS}"));
+    save(&context, &worker, "app/tasks.py", &format!("\n\n{}", tasks(MORE)));
     assert_eq!(context.eval("run('app.tasks.check', -2)")[0], json!("failed"));
     worker.wait_for("generation 2 serves all from now on");
     worker.stop();
@@ -118,9 +92,10 @@ fn a_failure_that_is_known_says_nothing_about_new_code() {
 
 #[test]
 fn a_canary_whose_job_dies_is_gone_back_from() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = worker(&context, &["--canary", "5"]);
-    let deadly = TASKS.replace("    return VERSION\n\ndef wait", "    os._exit(1)\n\ndef wait");
+    let deadly =
+        tasks(MORE).replace("    return VERSION\n\ndef wait", "    os._exit(1)\n\ndef wait");
     save(&context, &worker, "app/tasks.py", &deadly);
     assert_eq!(run(&context)[0], json!("failed"));
     worker.wait_for("failed on generation 2: its process died");
@@ -131,7 +106,7 @@ fn a_canary_whose_job_dies_is_gone_back_from() {
 
 #[test]
 fn a_job_that_was_stopped_says_nothing_about_a_canary() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = worker(&context, &["--canary", "1"]);
     save(&context, &worker, "app/version.py", "VERSION = 'v1'\n");
     let (gate, begun) = (context.path("gate"), context.path("begun"));

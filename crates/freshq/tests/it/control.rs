@@ -10,30 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::context::{Context, PATIENCE, Worker};
-
-const TASKS: &str = "
-import os, time
-from .version import VERSION
-
-def version():
-    return VERSION
-
-def wait_for(path):
-    while not os.path.exists(path):
-        time.sleep(0.002)
-    return VERSION
-";
+use crate::versioned::project;
 
 /// Clients that are answered at a time.
 const CLIENTS: usize = 16;
-
-fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context.write("app/version.py", "VERSION = 'v0'\n");
-    context
-}
 
 fn worker(context: &Context, args: &[&str]) -> Worker {
     context.worker(&[&["--import", "app.tasks"], args].concat())

@@ -2,18 +2,7 @@
 
 use serde_json::json;
 
-use crate::context::Context;
-
-fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write(
-        "app/tasks.py",
-        "from .version import VERSION\n\ndef version():\n    return VERSION\n",
-    );
-    context.write("app/version.py", "VERSION = 'v0'\n");
-    context
-}
+use crate::versioned::project;
 
 /// Edits that change nothing, then those that look as if they did not; the worker has learned what to
 /// import, so that the generation that serves at first is its last before a reload.

@@ -35,6 +35,7 @@ mod snapshots;
 mod storm;
 mod unfit;
 mod upkeep;
+mod versioned;
 mod warmup;
 mod webhooks;
 mod worker;

@@ -6,27 +6,7 @@ use embedded::testing;
 use serde_json::{Value, json};
 
 use crate::context::{Context, Worker};
-
-const TASKS: &str = r"
-import os, time
-from .version import VERSION
-
-def version():
-    return VERSION
-
-def wait_for(path):
-    while not os.path.exists(path):
-        time.sleep(0.002)
-    return VERSION
-";
-
-fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context.write("app/version.py", "VERSION = 'v0'\n");
-    context
-}
+use crate::versioned::project;
 
 fn worker(context: &Context, args: &[&str]) -> Worker {
     context.worker(&[&["--import", "app.tasks"], args].concat())

@@ -3,32 +3,13 @@
 use serde_json::json;
 
 use crate::context::{Context, Worker};
+use crate::versioned::project_with;
 
-const TASKS: &str = r#"
-import os, time
-from .version import VERSION
-
-def version():
-    return VERSION
-
-def wait_for(path, begun):
-    open(begun, "w").close()
-    while not os.path.exists(path):
-        time.sleep(0.002)
-    return VERSION
-
+const MORE: &str = "
 def lazy():
     from .later import VALUE
     return VALUE
-"#;
-
-fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context.write("app/version.py", "VERSION = 'v0'\n");
-    context
-}
+";
 
 /// A worker that has learned which modules the jobs need.
 fn learned(context: &Context, args: &[&str]) -> Worker {
@@ -40,7 +21,7 @@ fn learned(context: &Context, args: &[&str]) -> Worker {
 
 #[test]
 fn a_running_job_ends_on_the_code_it_began_with() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = learned(&context, &["--num-workers", "2"]);
     let (gate, begun) = (context.path("gate"), context.path("begun"));
     let old = context.eval(&format!(
@@ -59,7 +40,7 @@ fn a_running_job_ends_on_the_code_it_began_with() {
 
 #[test]
 fn broken_code_is_shown_and_the_last_good_code_serves() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = learned(&context, &[]);
     for (n, (broken, shown)) in [
         ("VERSION = 'oops\n", "app/version.py:1: SyntaxError"),
@@ -84,7 +65,7 @@ fn broken_code_is_shown_and_the_last_good_code_serves() {
 
 #[test]
 fn jobs_are_held_while_the_code_is_broken_if_asked_for() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = learned(&context, &["--on-broken", "hold"]);
     context.write("app/version.py", "VERSION = (\n");
     let id = context.eval("enqueue('app.tasks.version')");
@@ -98,7 +79,7 @@ fn jobs_are_held_while_the_code_is_broken_if_asked_for() {
 
 #[test]
 fn a_burst_ends_with_its_own_code_when_jobs_are_held() {
-    let context = project();
+    let context = project_with(MORE);
     context.write("app/version.py", "VERSION = (\n");
     context.eval("enqueue('app.tasks.version')");
     let args = ["--burst", "--reload", "--on-broken", "hold", "--import", "app.tasks"];
@@ -110,7 +91,7 @@ fn a_burst_ends_with_its_own_code_when_jobs_are_held() {
 
 #[test]
 fn without_reloading_broken_code_fails_the_jobs_that_need_it_as_with_rq() {
-    let context = project();
+    let context = project_with(MORE);
     context.worker(&["--burst"]);
     let worker = context.worker(&[]);
     context.eval("run('app.tasks.version')");
@@ -124,7 +105,7 @@ fn without_reloading_broken_code_fails_the_jobs_that_need_it_as_with_rq() {
 
 #[test]
 fn without_reloading_a_save_changes_nothing() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = context.worker(&["--import", "app.tasks"]);
     context.replace("app/version.py", "VERSION = 'v1'\n");
     assert_eq!(context.eval("run('app.tasks.version')"), json!(["finished", "v0"]));
@@ -133,7 +114,7 @@ fn without_reloading_a_save_changes_nothing() {
 
 #[test]
 fn a_touch_or_the_same_bytes_are_no_change() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = learned(&context, &["--verbose"]);
     context.replace("app/version.py", "VERSION = 'v0'\n");
     context.write("app/unused.txt", "no code");
@@ -145,7 +126,7 @@ fn a_touch_or_the_same_bytes_are_no_change() {
 
 #[test]
 fn a_module_in_a_new_folder_is_seen() {
-    let context = project();
+    let context = project_with(MORE);
     let worker = learned(&context, &[]);
     context.write("app/new/__init__.py", "");
     context.write("app/new/deep/__init__.py", "");
@@ -159,7 +140,7 @@ fn a_module_in_a_new_folder_is_seen() {
 
 #[test]
 fn a_module_that_jobs_import_late_is_fresh_too() {
-    let context = project();
+    let context = project_with(MORE);
     context.write("app/later.py", "VALUE = 'l0'\n");
     let worker = learned(&context, &[]);
     for n in 0..20 {
@@ -171,7 +152,7 @@ fn a_module_that_jobs_import_late_is_fresh_too() {
 
 #[test]
 fn what_was_learned_serves_the_next_start() {
-    let context = project();
+    let context = project_with(MORE);
     context.write("app/version.py", "import decimal\nVERSION = 'v0'\n");
     learned(&context, &[]).stop();
     let worker = context.worker(&["--reload"]);
@@ -183,7 +164,7 @@ fn what_was_learned_serves_the_next_start() {
 
 #[test]
 fn what_a_job_taught_serves_before_the_base_is_renewed() {
-    let context = project();
+    let context = project_with(MORE);
     context.write("app/version.py", "import decimal\nVERSION = 'v0'\n");
     let worker = learned(&context, &[]);
     worker.wait_for("generation 3");

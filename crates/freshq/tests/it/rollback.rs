@@ -5,32 +5,10 @@ use serde_json::json;
 
 use crate::context::{Context, Worker};
 use crate::processes::{children, kill, wait_until};
-
-const TASKS: &str = "
-from .version import VERSION
-
-def version():
-    return VERSION
-";
-
-fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context.write("app/version.py", "VERSION = 'v0'\n");
-    context
-}
+use crate::versioned::{finished, project, run};
 
 fn worker(context: &Context, args: &[&str]) -> Worker {
     context.worker(&[&["--reload", "--import", "app.tasks"], args].concat())
-}
-
-fn run(context: &Context) -> serde_json::Value {
-    context.eval("run('app.tasks.version')")
-}
-
-fn finished(value: &str) -> serde_json::Value {
-    json!(["finished", value])
 }
 
 /// Runs `freshq rollback`: its exit code, and all that it printed.
