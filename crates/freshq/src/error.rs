@@ -109,7 +109,7 @@ impl Error {
             Self::Interpreter(_) => Some(
                 "install rq into one of them (`python -m pip install rq`), or name another with --python",
             ),
-            Self::NoneRuns { all: false, .. } => {
+            Self::NoneRuns { all: false, pid: None, .. } => {
                 Some("start one with `freshq worker`; `--all` looks in all folders")
             }
             _ => None,

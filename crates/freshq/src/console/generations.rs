@@ -106,10 +106,9 @@ fn canary_or_rollback(columns: &Columns, event: &Event) -> Option<Record> {
                 RollBackCause::Crashed => (Level::Error, "it ended soon after the change"),
                 RollBackCause::CanaryFailed => (Level::Error, "it failed as canary"),
             };
-            let text = format!(
-                "from generation {from} to {to}: {why}; jobs run older code until the next save"
-            );
-            wrong(level, "rollback", text)
+            // A second step leads forward again.
+            let then = if to < from { "; jobs run older code until the next save" } else { "" };
+            wrong(level, "rollback", format!("from generation {from} to {to}: {why}{then}"))
         }
         _ => return None,
     })

@@ -33,6 +33,7 @@ fn rolling_back_is_instant_and_twice_leads_to_the_newer_again() {
             let (code, text) = rollback(&context);
             assert_eq!(code, 0, "{text}");
             assert!(text.contains(&format!("from generation {from} to {to}")), "{text}");
+            assert_eq!(text.contains("jobs run older code"), to < from, "{text}");
             assert_eq!(run(&context), finished(back), "{}", worker.output());
         }
         context.write("app/version.py", "VERSION = 'v2'\n");
