@@ -120,7 +120,7 @@ def measure(modules, saves, redis):
         for _ in range(saves):
             saved = app.save()
             known.append((lines.wait(b"  changed ") - saved) / NS)
-            serving.append((lines.wait(b": seen ") - saved) / NS)
+            serving.append((lines.wait(b"; seen ") - saved) / NS)
             time.sleep(0.05)
             saved = twin.save()
             floor.stdin.write("go\n")
