@@ -26,9 +26,10 @@ def main(sock, line, note, order, settings):
         # No collection while modules are imported: it would look at all of them again and again, and find
         # next to nothing. What there is stays shared by all horses.
         gc.disable()
+        folder = past.newest_folder()
         make_tools, report = load(order, user, settings)
         user.noting = True
-        past.install(user)
+        past.install(user, folder)
         gc.freeze()
         gc.enable()
         link.send(report)

@@ -8,6 +8,7 @@ imported from the disk: extension modules, ignored files.
 
 import importlib.machinery
 import importlib.util
+import itertools
 import os
 import sys
 import time
@@ -152,8 +153,13 @@ class PastFinder(importlib.machinery.FileFinder):
         return spec
 
 
-def install(user):
-    """From now on folders of the user's are looked into as they were."""
+def newest_folder():
+    """The last of those that Python has looked into so far."""
+    return next(reversed(sys.path_importer_cache), None)
+
+
+def install(user, last):
+    """From now on folders of the user's are looked into as they were. None was looked into up to `last`."""
 
     def hook(folder):
         real = user.real_folder(os.path.abspath(folder))
@@ -166,6 +172,6 @@ def install(user):
 
     sys.path_hooks.insert(0, hook)
     # Where those lead that are known, counts from now on, whatever becomes of symlinks.
-    for folder in list(sys.path_importer_cache):
+    for folder in list(itertools.takewhile(lambda folder: folder != last, reversed(sys.path_importer_cache))):
         if user.owns(os.path.join(user.real_folder(os.path.abspath(folder)), "")):
             del sys.path_importer_cache[folder]

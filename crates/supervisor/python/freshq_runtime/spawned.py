@@ -20,7 +20,7 @@ def main():
         user.progress.write_to(link.take_fd())
         forget_listings(user)
         user.past.position = settings["position"]
-        past.install(user)
+        past.install(user, past.newest_folder())
         make_tools, report = generation.load(settings, user, settings)
         report["snapshot"] = user.snapshot
         link.send(report)
