@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use fs_err::{File, OpenOptions};
@@ -275,11 +275,9 @@ fn create(folder: &Path) -> io::Result<File> {
     for number in 0..NAMES_MAX {
         let path = folder.join(format!("{pid}-{number}.manifest"));
         match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => {
-                if file.try_lock().is_ok() {
-                    return Ok(file);
-                }
-            }
+            // One that starts at the same time may have taken it for abandoned.
+            Ok(file) if claim(&file) => return Ok(file),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -291,11 +289,22 @@ fn remove_abandoned(folder: &Path) {
     let Ok(entries) = fs_err::read_dir(folder) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.extension() == Some(OsStr::new("manifest"))
-            && File::open(&path).is_ok_and(|file| file.try_lock().is_ok())
+            && let Ok(file) = File::open(&path)
+            && claim(&file)
         {
-            remove(&path);
+            // While it is locked: until it is gone nobody else may take it.
+            remove(file.path());
         }
     }
+}
+
+/// Locks a file; false if somebody else has, or if its name is by now that of another or of none.
+fn claim(file: &File) -> bool {
+    let has_its_name = || {
+        let (here, there) = (file.metadata().ok()?, fs_err::metadata(file.path()).ok()?);
+        Some((here.dev(), here.ino()) == (there.dev(), there.ino()))
+    };
+    file.try_lock().is_ok() && has_its_name() == Some(true)
 }
 
 /// Removes the files that belong to a manifest, and then that; what cannot be stays for the next.

@@ -143,3 +143,21 @@ fn files_of_a_process_that_is_gone_are_removed_and_others_are_not() {
     drop((other, world.sources));
     assert_eq!(fs_err::read_dir(folder).unwrap().count(), 0);
 }
+
+#[test]
+fn those_that_start_together_leave_each_other_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let sources = Sources::start(folder.path()).unwrap();
+                    assert!(sources.manifest().exists());
+                    assert!(sources.manifest().with_extension("1").exists());
+                }
+            });
+        }
+    });
+    let left = fs_err::read_dir(folder.path().join("sources")).unwrap().count();
+    assert_eq!(left, 0, "each removes its own");
+}
