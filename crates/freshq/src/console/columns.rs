@@ -138,15 +138,16 @@ impl Columns {
             }
             JobEnd::Failed(failure) => self.job_failed("failed", job, failure, ""),
             JobEnd::Retried { failure: Some(failure), left, .. } => {
-                let rest = format!("; will run again, {left} retries left");
+                let retries = if *left == 1 { "retry" } else { "retries" };
+                let rest = format!("; will run again, {left} {retries} left");
                 self.job_failed("retry", job, failure, &rest)
             }
             JobEnd::Retried { failure: None, left, due } => {
                 info(Colour::Yellow, "retry", rq_words::retried(job, *left, *due))
             }
             JobEnd::Repeated { left } => {
-                let what = rq_words::repeated(job, *left);
-                info(Colour::Green, "done", format!("{what}  {}", millis(*took)))
+                let (ok, again) = (rq_words::job_ok(queue, job), rq_words::repeated(job, *left));
+                info(Colour::Green, "done", format!("{ok}  {}; {again}", millis(*took)))
             }
             JobEnd::Stopped => {
                 let what = rq_words::stopped(job);

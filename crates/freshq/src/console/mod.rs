@@ -154,11 +154,15 @@ impl Console {
         let time =
             printer.paint(Colour::Dim, &ZonedDateTime::now().strftime("%H:%M:%S").to_string());
         let verb = printer.paint(colour, &format!("{verb:<VERB_WIDTH$}"));
-        let first = format!("{time}  {verb}  {text}").trim_end().to_owned();
-        let below =
-            more.iter().map(|line| format!("{:TEXT_AT$}{}", "", printer.paint(Colour::Dim, line)));
+        let text = harmless(&text);
+        let mut text = text.split('\n');
+        let first = format!("{time}  {verb}  {}", text.next().unwrap_or_default());
+        let more = more.iter().map(|line| printer.paint(Colour::Dim, line));
+        let below = text.map(str::to_owned).chain(more);
+        let below = below.map(|line| format!("{:TEXT_AT$}{line}", ""));
+        let lines = std::iter::once(first).chain(below).map(|line| line.trim_end().to_owned());
         // In one piece, so that nothing comes between.
-        printer.line(&std::iter::once(first).chain(below).collect::<Vec<_>>().join("\n"));
+        printer.line(&lines.collect::<Vec<_>>().join("\n"));
     }
 
     fn print_rq(&self, event: &Event, format: &LogFormat) {
@@ -187,9 +191,26 @@ impl Console {
     }
 }
 
+/// A text without what would move the cursor or colour the rest: ids and descriptions of jobs are
+/// their clients'. Line breaks stay, and what is behind them goes below the first line.
+fn harmless(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c.to_string(),
+        _ if c.is_control() => c.escape_default().to_string(),
+        _ => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_steer_the_terminal_is_shown_instead() {
+        assert_eq!(harmless("a\x1b[31m b\rc\td\ne"), "a\\u{1b}[31m b\\rc\td\ne");
+        assert_eq!(harmless("ünï→☃"), "ünï→☃");
+    }
 
     #[test]
     fn levels_are_those_of_python() {
