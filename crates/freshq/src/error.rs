@@ -105,7 +105,7 @@ impl Error {
                 "is Redis running, and is the URL right (-u, REDIS_URL; rediss:// for TLS)? \
                  `-u embedded` starts a private one",
             ),
-            Self::Register(_) => Some("choose another name (-n), or leave it out for a random one"),
+            Self::Register(_) => Some("without a name (-n) it gets a random one"),
             Self::Interpreter(_) => Some(
                 "install rq into one of them (`python -m pip install rq`), or name another with --python",
             ),

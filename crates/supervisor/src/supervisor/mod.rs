@@ -247,10 +247,10 @@ impl Supervisor {
             client,
             settings: Arc::new(settings),
         };
+        supervisor.trace_watching();
         supervisor.control = asked::listen(&supervisor.settings.control, |text| {
             supervisor.report(&Event::Detail(text));
         });
-        supervisor.trace_watching();
         Ok(supervisor)
     }
 

@@ -13,7 +13,10 @@ impl Supervisor {
         self.stop_all_slots(now);
         let Some(phase) = self.shutdown.request(now) else { return };
         let running = self.chain.awaited_count().saturating_sub(self.barrier.spares());
-        self.report(&Event::Stopping { phase, running });
+        // What could not even begin says only why.
+        if self.listening || !self.ending {
+            self.report(&Event::Stopping { phase, running });
+        }
         if phase == Phase::Abort {
             self.exit = Some(Exit::Aborted);
         } else if !self.slots_started() {
@@ -51,11 +54,13 @@ impl Supervisor {
             Exit::CompanionEnded(_) => "a process it needs has ended",
             Exit::HookUnusable(_) => "what jobs run with cannot be used",
         };
-        self.report(&Event::Stopped {
-            finished: self.tally.finished,
-            failed: self.tally.failed,
-            why,
-        });
+        if matches!(exit, Exit::Done) || self.listening {
+            self.report(&Event::Stopped {
+                finished: self.tally.finished,
+                failed: self.tally.failed,
+                why,
+            });
+        }
         exit
     }
 
