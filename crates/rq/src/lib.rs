@@ -76,7 +76,7 @@ pub use execution::{
 };
 pub use job::{CALLBACK_TIMEOUT, DEFAULT_TIMEOUT, Job, JobHash, JobRefusal, JobTimeout};
 pub use keys::Keys;
-pub use maintenance::{Abandoned, Expired, GaveUp};
+pub use maintenance::{Abandoned, Blocked, Expired, GaveUp};
 pub use names::{ExecutionId, JobId, QueueName, WorkerName};
 pub use scheduler::{Held, LOCK_LIFE, Lock, MOVED_MAX, SchedulerBirth};
 pub use source::Source;

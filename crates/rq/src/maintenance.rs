@@ -58,6 +58,17 @@ pub struct Expired {
     pub more: bool,
 }
 
+/// A key that somebody's mistake has given another type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// The key.
+    pub key: String,
+    /// The type it has.
+    pub found: String,
+    /// The type it should have.
+    pub wanted: &'static str,
+}
+
 /// A job that was given up.
 #[derive(Clone, Debug)]
 pub struct GaveUp {
@@ -94,6 +105,19 @@ impl Client {
         let mut set = cmd("SET");
         set.arg(key).arg("1").arg("NX").arg("EX").arg(life.as_secs());
         Ok(self.query(&set).await? != Value::Nil)
+    }
+
+    /// The key because of which no job of a queue can be taken, if there is one.
+    pub async fn blocked(&self, queue: &QueueName) -> Result<Option<Blocked>, Error> {
+        let keys = self.keys();
+        for (key, wanted) in [(keys.queue(queue), "list"), (keys.registry("wip", queue), "zset")] {
+            let found = bytes(Some(self.query(cmd("TYPE").arg(&key)).await?))?;
+            let found = String::from_utf8_lossy(&found).into_owned();
+            if found != wanted && found != "none" {
+                return Ok(Some(Blocked { key, found, wanted }));
+            }
+        }
+        Ok(None)
     }
 
     /// Drops the entries of finished and failed jobs that are no longer kept.

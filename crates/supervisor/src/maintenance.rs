@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use rq::{Abandoned, GaveUp, JobHash, QueueName};
+use rq::{Abandoned, Blocked, GaveUp, JobHash, QueueName};
 
 use crate::clock;
 use crate::event::Event;
@@ -58,6 +58,7 @@ impl Maintenance {
 
     async fn pass(&self) {
         for queue in &self.shared.settings.queues {
+            self.warn_if_blocked(queue).await;
             let lock = || self.shared.client.lock_registries(queue);
             if self.step("lock the registries", lock).await == Some(true) {
                 let (worker, queue) = (self.shared.settings.workers[0].clone(), queue.clone());
@@ -73,6 +74,18 @@ impl Maintenance {
         {
             self.shared.report(&Event::CleaningGroups);
             self.step("clean the groups", || self.shared.client.clean_groups()).await;
+        }
+    }
+
+    /// A queue from which nothing can be taken would look as if it were empty.
+    async fn warn_if_blocked(&self, queue: &QueueName) {
+        let look = || self.shared.client.blocked(queue);
+        if let Some(Some(Blocked { key, found, wanted })) = self.step("look at a queue", look).await
+        {
+            self.shared.warn(format!(
+                "no job of queue {queue} can run: in Redis the key {key} is a {found}, not a {wanted}; \
+                 delete or rename it"
+            ));
         }
     }
 

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod asked;
+mod blocked;
 mod commands;
 mod common;
 mod connect;
