@@ -63,10 +63,15 @@ pub(crate) fn raw(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Whether a variable says yes; none if it is unset.
-pub(crate) fn flag(name: &str) -> Option<bool> {
-    let value = text(name)?;
-    Some(!matches!(value.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off"))
+/// Whether a variable says yes; none if it is unset. A word that is neither yes nor no is refused:
+/// it would turn on by mistake what was meant to be off, or off what was meant to be on.
+pub(crate) fn flag(name: &str) -> Result<Option<bool>, Error> {
+    let Some(text) = text(name) else { return Ok(None) };
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(Some(true)),
+        "0" | "false" | "no" | "off" => Ok(Some(false)),
+        _ => Err(Error::Usage(format!("{name} is {text:?}, which is neither true nor false"))),
+    }
 }
 
 /// A limit of a hand-made script; 0 is its way to say that there is none.

@@ -28,23 +28,24 @@ pub(crate) struct Decision<T> {
 }
 
 /// Whether to reload: option, `FRESHQ_RELOAD`, `RQ_WORKER_AUTORELOAD`, file, default off.
-pub(crate) fn reload(args: &ReloadArgs, origins: &Origins) -> Decision<bool> {
+pub(crate) fn reload(args: &ReloadArgs, origins: &Origins) -> Result<Decision<bool>, Error> {
     let origin = origins.get("reload");
     if args.no_reload {
-        return Decision { value: false, why: "--no-reload".to_owned() };
+        return Ok(Decision { value: false, why: "--no-reload".to_owned() });
     }
-    let by_variable = || {
-        let names = [env_vars::FRESHQ_RELOAD, env_vars::RQ_WORKER_AUTORELOAD];
-        names.into_iter().find_map(|name| Some((env_vars::flag(name)?, name)))
-    };
-    let by_variable = if origin <= Origin::File { by_variable() } else { None };
-    match by_variable {
+    let mut by_variable = None;
+    if origin <= Origin::File {
+        for name in [env_vars::RQ_WORKER_AUTORELOAD, env_vars::FRESHQ_RELOAD] {
+            by_variable = env_vars::flag(name)?.map(|value| (value, name)).or(by_variable);
+        }
+    }
+    Ok(match by_variable {
         Some((value, name)) => Decision { value, why: name.to_owned() },
         None if origin == Origin::Default => {
             Decision { value: false, why: "default; --reload turns it on".to_owned() }
         }
         None => Decision { value: args.reload, why: origins.name("reload") },
-    }
+    })
 }
 
 /// One name per slot; those of a pool are always random.

@@ -16,7 +16,7 @@ pub(crate) struct LogArgs {
     pub(crate) verbose: bool,
 
     /// Say only what is wrong
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 
     /// The least that is printed: DEBUG, INFO, WARNING, ERROR or CRITICAL, or a number of Python's

@@ -8,7 +8,7 @@ use super::{LifeArgs, SharedArgs};
 pub(crate) struct PoolArgs {
     /// How many workers; one that ends is replaced
     #[arg(short, long, value_name = "N", env = "FRESHQ_NUM_WORKERS", default_value_t = 1,
-          value_parser = clap::value_parser!(u16).range(1..=256))]
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) num_workers: u16,
 
     /// Not asked for, as with RQ.

@@ -1,6 +1,7 @@
 //! The options of `freshq worker` alone.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args as ClapArgs;
 
@@ -13,6 +14,11 @@ const JOB_MONITORING_INTERVAL: u32 = 30;
 const MAINTENANCE_INTERVAL: u32 = 600;
 const DEQUEUE_STRATEGY: &str = "default";
 
+/// A number that is not negative, or what to say of something else.
+fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "it is not a whole number from 0".to_owned())
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct WorkerArgs {
     /// Name of the worker; with several, `-1`, `-2`, ... are added [default: random]
@@ -21,7 +27,7 @@ pub(crate) struct WorkerArgs {
 
     /// Workers (slots) in this process, which share one base and one generation
     #[arg(long, value_name = "N", env = "FRESHQ_NUM_WORKERS", default_value_t = 1,
-          value_parser = clap::value_parser!(u16).range(1..=256))]
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) num_workers: u16,
 
     /// File to write the process id to; it is removed at the end
@@ -39,11 +45,11 @@ pub(crate) struct WorkerArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LifeArgs {
     /// End each worker after this many jobs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
     pub(crate) max_jobs: Option<u64>,
 
     /// End each worker that has had no job for this many seconds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = whole::<u32>)]
     pub(crate) max_idle_time: Option<u32>,
 
     /// Order of the queues: `default`, as given; `round_robin`, each in turn; `random` (-ds)
@@ -55,16 +61,19 @@ pub(crate) struct LifeArgs {
     pub(crate) results_ttl: i64,
 
     /// Seconds after which a worker without a heartbeat is taken for dead
-    #[arg(long, value_name = "SECONDS", default_value_t = WORKER_TTL)]
+    #[arg(long, value_name = "SECONDS", default_value_t = WORKER_TTL,
+          allow_negative_numbers = true, value_parser = whole::<u32>)]
     pub(crate) worker_ttl: u32,
 
     /// Seconds between two heartbeats of a running job
     #[arg(long, value_name = "SECONDS", default_value_t = JOB_MONITORING_INTERVAL,
+          allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) job_monitoring_interval: u32,
 
     /// Seconds between two clean-ups of the registries
     #[arg(long, value_name = "SECONDS", default_value_t = MAINTENANCE_INTERVAL,
+          allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) maintenance_interval: u32,
 

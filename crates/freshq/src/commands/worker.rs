@@ -106,7 +106,7 @@ async fn work(
         return Err(Error::Suspended);
     }
     let args = run.shared;
-    let reload = settings::reload(&args.reload, origins);
+    let reload = settings::reload(&args.reload, origins)?;
     trace_reload(console, args, &reload);
     let roots = settings::roots(args, &interpreter, here, reload.value)?;
     let found = Found {
