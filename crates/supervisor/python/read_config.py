@@ -10,6 +10,7 @@ import os
 import signal
 import ssl
 import sys
+import traceback
 from urllib.parse import quote, urlencode
 
 ASKED = json.loads(sys.argv[1])
@@ -107,11 +108,28 @@ def url(given, encrypted):
     return f"{scheme}://{login}{place}" + (f"?{urlencode(given)}" if given else "")
 
 
+def place(error):
+    """Where in the user's code it is, as far as that can be told."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}:{error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename[:1] != "<" and frame.filename != importlib.__file__]
+    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+
+
+def found():
+    try:
+        return of_django(ASKED["module"], ASKED["queues"]) if ASKED["django"] else of_module(ASKED["module"])
+    except Exception as error:
+        # The last line is what the supervisor shows.
+        said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+        sys.exit(f"{traceback.format_exc()}{said}{place(error)}")
+
+
 signal.alarm(ASKED["seconds"])
 if sys.path[:1] == [""]:
     del sys.path[0]  # Python put it there; RQ's comes last
 sys.path.extend(path for path in ASKED["path"] if path not in sys.path)
 answer = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what the module prints is no answer
-found = of_django(ASKED["module"], ASKED["queues"]) if ASKED["django"] else of_module(ASKED["module"])
-json.dump(found, answer, default=plain, skipkeys=True)
+json.dump(found(), answer, default=plain, skipkeys=True)

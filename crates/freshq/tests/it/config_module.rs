@@ -115,6 +115,7 @@ fn a_module_of_no_use_is_said_in_one_message() {
     let context = Context::new();
     let url = context.redis.url();
     context.write("broken.py", "import nowhere\n");
+    context.write("unfinished.py", "A = 1\nB = (\n");
     context.write("odd.py", "QUEUES = 7\n");
     context.write("wrong.py", "REDIS_HOST = 'h'\nREDIS_PORT = 'many'\n");
     context.write("unclear.py", "REDIS_SSL = 'perhaps'\n");
@@ -125,7 +126,9 @@ fn a_module_of_no_use_is_said_in_one_message() {
             vec!["-c", "missing"],
             "missing cannot be read: ModuleNotFoundError: No module named 'missing'",
         ),
-        (vec!["-c", "broken"], "No module named 'nowhere'"),
+        (vec!["-c", "broken"], "No module named 'nowhere' ("),
+        (vec!["-c", "broken"], "broken.py:1)"),
+        (vec!["-c", "unfinished"], "unfinished.py:2)"),
         (vec!["-c", "silent"], "silent cannot be read: Python ended"),
         (vec!["-c", "odd"], "QUEUES in the configuration module has to be a list of names"),
         (vec!["-c", "wrong"], "the setting REDIS_PORT: the port is no number"),
