@@ -2,7 +2,8 @@
 
 /// All went well: a burst or a stop, warm or cold (as RQ).
 pub const OK: u8 = 0;
-/// Redis cannot be reached, the name is taken, the queues are suspended at the start (as RQ).
+/// Something that the worker needs cannot be used: Redis, the configuration module, a class or a file;
+/// or its name is taken, or the queues are suspended at the start (as RQ).
 pub const FAILURE: u8 = 1;
 /// The command line makes no sense (as RQ).
 pub const USAGE: u8 = 2;

@@ -45,6 +45,16 @@ fn the_command_line_makes_no_sense() {
     check(&context, &["--on-broken", "explode"], 2, "[possible values: keep, hold]");
     check(&context, &["--isolation", "none"], 2, "[possible values: fork, reuse, spawn]");
     check(&context, &["--max-memory", "0"], 2, "invalid value '0'");
+    check(
+        &context,
+        &["--max-jobs", "-3"],
+        2,
+        "'-3' for '--max-jobs <N>': it is not a whole number",
+    );
+    check(&context, &["--max-idle-time", "1.5"], 2, "it is not a whole number from 0");
+    check(&context, &["--maintenance-interval", "-1"], 2, "invalid value '-1'");
+    check(&context, &["--num-workers", "-1"], 2, "invalid value '-1'");
+    check(&context, &["-v", "-q"], 2, "cannot be used with");
     let url = context.redis.url();
     let glob = ["-u", &url, "--reload", "--watch-include", "["];
     check(&context, &glob, 2, "a glob of the watched files makes no sense");
@@ -58,6 +68,12 @@ fn a_folder_cannot_be_watched() {
     check(&context, &missing, 4, "the folder missing cannot be used: there is no such folder");
     context.write("file", "");
     check(&context, &["-u", &url, "--reload", "--watch", "file"], 4, "it is not a folder");
+    check(
+        &context,
+        &["-u", &url, "-P", "missing"],
+        4,
+        "missing cannot be used: there is no such folder",
+    );
 }
 
 #[test]

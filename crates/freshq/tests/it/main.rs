@@ -21,6 +21,7 @@ mod isolation;
 mod key_prefix;
 mod neighbours;
 mod options;
+mod output;
 mod parity;
 mod pool;
 mod preload;
