@@ -20,6 +20,7 @@ mod heroku;
 mod isolation;
 mod key_prefix;
 mod neighbours;
+mod opened;
 mod options;
 mod output;
 mod parity;

@@ -53,10 +53,13 @@ def load(order, user, settings):
     if same:
         return None, {"kind": "same", "files": same}
     loader.install(user)
+    if settings["manifest"]:
+        user.opened.listen()
     last = loader.newest_module()
     wanted, connection, report = _load(order["modules"], user, settings)
     user.progress.close()
     report["files"] = user.files
+    report["opened"] = user.opened.report()
     report["libraries"] = loader.new_libraries(user, last)
     report["left"] = before.remains() if user.forks else None
     report["begun_ns"] = begun

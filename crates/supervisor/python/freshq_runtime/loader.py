@@ -13,9 +13,10 @@ import itertools
 import marshal
 import os
 import sys
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ExtensionFileLoader, SourceFileLoader
 
 from .leftovers import Before
+from .opened import Opened
 from .past import ABSENT, Past
 from .progress import Progress
 
@@ -32,6 +33,7 @@ class UserCode:
         self._roots = tuple(os.path.join(root, "") for root in settings["roots"])
         self._cache = settings["code_cache"]
         self.past = Past(settings["manifest"])
+        self.opened = Opened(self, os.path.dirname(self._cache))  # files that are no Python
         self._depth = 0
         self.files = {}  # real path -> hash of the bytes that were compiled
         self.modules = []  # user modules in the order they were begun
@@ -51,7 +53,7 @@ class UserCode:
 
     def real(self, path):
         """As `os.path.realpath`, which asks for each folder on the way each time."""
-        joined = self._in_real_folder(path)
+        joined = self.in_real_folder(path)
         return os.path.realpath(joined) if os.path.islink(joined) else joined
 
     def real_folder(self, folder):
@@ -60,7 +62,7 @@ class UserCode:
             real = self._real_folders[folder] = os.path.realpath(folder)
         return real
 
-    def _in_real_folder(self, path):
+    def in_real_folder(self, path):
         folder, name = os.path.split(path)
         return os.path.join(self.real_folder(folder), name)
 
@@ -83,7 +85,7 @@ class UserCode:
             self._note(name, path, pinned)
             return code
         if self.past.position is not None:
-            version = self.past.find(self._in_real_folder(path))
+            version = self.past.find(self.in_real_folder(path))
             if version is not None:
                 return self._past_code(name, path, version, compile_source)
         source, digest = _read(path)
@@ -132,8 +134,14 @@ class UserCode:
             return {}
         return hashes
 
-    def loader(self, name, path):
-        return UserLoader(self, name, path)
+    def spec(self, name, path):
+        """Of a module whose code comes from here, also if the file is no longer there."""
+        within = [os.path.dirname(path)] if os.path.basename(path) == "__init__.py" else None
+        spec = importlib.util.spec_from_file_location(
+            name, path, loader=UserLoader(self, name, path), submodule_search_locations=within
+        )
+        spec.cached = None
+        return spec
 
     def _note(self, name, path, digest):
         self.files[self.real(path)] = digest
@@ -185,7 +193,7 @@ class UserFinder:
 
     def find_spec(self, name, path=None, target=None):
         if name in self._user.pinned:
-            return self._pinned_spec(name)
+            return self._user.spec(name, self._user.pinned[name][0])
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
             if finder is self or find is None:
@@ -195,22 +203,12 @@ class UserFinder:
                 return self._adopt(spec)
         return None
 
-    def _pinned_spec(self, name):
-        """Found where it was, also if it is no longer there."""
-        path, _ = self._user.pinned[name]
-        folder, file = os.path.split(path)
-        within = [folder] if file == "__init__.py" else None
-        loader = UserLoader(self._user, name, path)
-        spec = importlib.util.spec_from_file_location(
-            name, path, loader=loader, submodule_search_locations=within
-        )
-        spec.cached = None
-        return spec
-
     def _adopt(self, spec):
         if type(spec.loader) is SourceFileLoader and self._user.owns(self._user.real(spec.origin)):
             spec.loader = UserLoader(self._user, spec.name, spec.origin)
             spec.cached = None
+        elif type(spec.loader) is ExtensionFileLoader:
+            self._user.opened.note_extension(spec.origin)
         return spec
 
 

@@ -7,7 +7,6 @@ imported from the disk: extension modules, ignored files.
 """
 
 import importlib.machinery
-import importlib.util
 import itertools
 import os
 import sys
@@ -131,10 +130,9 @@ class PastFinder(importlib.machinery.FileFinder):
         if past.position is None or loader not in (None, type(None), importlib.machinery.SourceFileLoader):
             return spec
         tail = name.rpartition(".")[2]
-        package = os.path.join(tail, "__init__.py")
-        for file in (package, f"{tail}.py"):
+        for file in (os.path.join(tail, "__init__.py"), f"{tail}.py"):
             if past.find(os.path.join(self._real, file)) not in (None, ABSENT):
-                return self._spec(name, os.path.join(self.path, file), file is package)
+                return self._user.spec(name, os.path.join(self.path, file))
         if loader is importlib.machinery.SourceFileLoader:
             if not past.is_watched(os.path.join(self._real, os.path.relpath(spec.origin, self.path))):
                 return spec
@@ -142,14 +140,6 @@ class PastFinder(importlib.machinery.FileFinder):
         if spec is None and past.had_folder(os.path.join(self._real, tail)):
             spec = importlib.machinery.ModuleSpec(name, None)
             spec.submodule_search_locations = [os.path.join(self.path, tail)]
-        return spec
-
-    def _spec(self, name, path, is_package):
-        within = [os.path.dirname(path)] if is_package else None
-        spec = importlib.util.spec_from_file_location(
-            name, path, loader=self._user.loader(name, path), submodule_search_locations=within
-        )
-        spec.cached = None
         return spec
 
 

@@ -33,6 +33,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/loader.py",
     "freshq_runtime/logs.py",
     "freshq_runtime/memory.py",
+    "freshq_runtime/opened.py",
     "freshq_runtime/own_worker.py",
     "freshq_runtime/past.py",
     "freshq_runtime/progress.py",

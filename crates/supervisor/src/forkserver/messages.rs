@@ -239,6 +239,9 @@ pub enum FromGeneration {
 pub struct Loaded {
     /// Real path and SHA-256 of each user file, as compiled.
     pub files: BTreeMap<PathBuf, String>,
+    /// Other user files that were read meanwhile.
+    #[serde(default)]
+    pub opened: Opened,
     /// Modules learned earlier that no longer exist.
     pub gone: Vec<String>,
     /// Library modules that the base did not have, in order.
@@ -255,6 +258,10 @@ pub struct Loaded {
     #[serde(default)]
     pub snapshot: Snapshot,
 }
+
+/// Files that were read while user code was imported, and what stands for their bytes; none of one that
+/// was not there.
+pub type Opened = BTreeMap<PathBuf, Option<String>>;
 
 /// Files whose bytes changed, and their code did not.
 #[derive(Clone, Debug, Deserialize)]
@@ -280,6 +287,9 @@ pub struct Broken {
     /// What had been loaded until then.
     #[serde(default)]
     pub files: BTreeMap<PathBuf, String>,
+    /// Other user files that had been read.
+    #[serde(default)]
+    pub opened: Opened,
 }
 
 /// To a horse: the one thing it is for.

@@ -1,6 +1,7 @@
 //! Code that cannot be imported, and generations that die.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use super::{Exit, Supervisor};
 use crate::clock::Moment;
@@ -21,8 +22,9 @@ impl Supervisor {
         }
     }
 
-    fn is_broken(&mut self, broken: Broken, by: BrokenBy) {
-        self.code = LoadedCode::new(broken.files.clone());
+    fn is_broken(&mut self, mut broken: Broken, by: BrokenBy) {
+        let (files, opened) = (mem::take(&mut broken.files), mem::take(&mut broken.opened));
+        self.take_code(LoadedCode::new(files, opened));
         if let Some(loading) = &mut self.loading {
             loading.broken = Some((broken, by));
             self.drain_watcher();
@@ -85,9 +87,7 @@ impl Supervisor {
             return;
         };
         let generation = loading.generation;
-        if !std::mem::replace(&mut loading.overdue, true)
-            && self.chain.ask_for_last_words(generation)
-        {
+        if !mem::replace(&mut loading.overdue, true) && self.chain.ask_for_last_words(generation) {
             // Its end brings the rest.
             loading.until = now + LAST_WORDS_MAX;
             return;
@@ -122,6 +122,7 @@ impl Supervisor {
             line: None,
             hook: None,
             files: BTreeMap::new(),
+            opened: BTreeMap::new(),
         };
         self.is_broken(broken, by);
     }

@@ -43,7 +43,8 @@ impl Supervisor {
             return self.drive(Input::Same { generation, moved });
         };
         version.code.replace(files.clone());
-        self.code = version.code.clone();
+        let code = version.code.clone();
+        self.take_code(code);
         for path in files.keys() {
             self.report(&Event::Detail(format!("no reload for {}: same code", path.display())));
         }

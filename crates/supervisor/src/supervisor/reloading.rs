@@ -236,7 +236,7 @@ impl Supervisor {
             ));
         }
         self.learned.forget_modules(&report.gone);
-        self.code = LoadedCode::new(report.files);
+        self.take_code(LoadedCode::new(report.files, report.opened));
         let began = Moment::now();
         self.drain_watcher();
         let moved = self.code.moved();
@@ -251,6 +251,14 @@ impl Supervisor {
         }
         self.drive(Input::Loaded { generation, moved });
         self.learn(generation, Learned { libraries: report.libraries, ..Learned::default() });
+    }
+
+    /// Takes note of what the newest attempt has loaded; what else it has read is watched from now on.
+    pub(super) fn take_code(&mut self, code: LoadedCode) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher.get_mut().get_mut().also_watch(code.opened().cloned().collect());
+        }
+        self.code = code;
     }
 
     fn serve(&mut self, generation: GenerationId, cause: Cause) {

@@ -72,10 +72,15 @@ impl Filter {
 
     /// Whether a change of this file is a change.
     pub fn wants_file(&self, root: &Path, path: &Path) -> bool {
+        self.may_want(root, path)
+            && path.strip_prefix(root).is_ok_and(|relative| self.include.is_match(relative))
+    }
+
+    /// Whether a change of this file is a change if somebody has read it.
+    pub(super) fn may_want(&self, root: &Path, path: &Path) -> bool {
         let Ok(relative) = path.strip_prefix(root) else { return false };
         let Some(name) = relative.file_name() else { return false };
         !is_scratch(name)
-            && self.include.is_match(relative)
             && !self.ignore.is_match(relative)
             && relative.parent().is_none_or(|folder| !has_foreign_part(folder))
     }

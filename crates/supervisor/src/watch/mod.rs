@@ -22,6 +22,7 @@
 //! on another machine of a network file system. A file that is cut or dated by its path
 //! (`truncate`, a time of writing alone) has no close, and stays unfinished until the next.
 
+mod also;
 mod error;
 mod events;
 mod filter;
@@ -84,6 +85,8 @@ pub struct Drained {
 pub struct Watcher {
     roots: Vec<PathBuf>,
     filter: Filter,
+    /// Files that count though no glob includes them.
+    also: BTreeSet<PathBuf>,
     inotify: Inotify,
     tree: Tree,
     links: Links,
@@ -118,6 +121,7 @@ impl Watcher {
         let mut watcher = Self {
             roots: canonical(roots)?,
             filter,
+            also: BTreeSet::new(),
             inotify: Inotify::new()?,
             tree: Tree::default(),
             links: Links::default(),

@@ -29,8 +29,13 @@ impl Watcher {
     /// Whether the file counts. It need not exist.
     pub(super) fn wants(&self, path: &Path) -> bool {
         let shown = path.parent().and_then(|dir| self.shown(dir, path));
-        shown
-            .is_some_and(|shown| self.roots.iter().any(|root| self.filter.wants_file(root, &shown)))
+        let also = self.also.contains(path);
+        shown.is_some_and(|shown| {
+            let mut roots = self.roots.iter();
+            roots.any(|root| {
+                self.filter.wants_file(root, &shown) || also && self.filter.may_want(root, &shown)
+            })
+        })
     }
 
     /// Whether the folder is to be watched.
