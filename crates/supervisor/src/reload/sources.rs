@@ -117,8 +117,8 @@ impl Sources {
         self.settled = self.position;
     }
 
-    /// Reads the Python files among those that were touched; tells whether any has another version.
-    pub fn take(&mut self, touched: &BTreeMap<PathBuf, Change>) -> bool {
+    /// Reads the Python files among those that were touched.
+    pub fn take(&mut self, touched: &BTreeMap<PathBuf, Change>) {
         let before = self.position;
         for (path, change) in touched.iter().filter(|(path, _)| is_listed(path)) {
             let bytes = fs_err::read(path).ok();
@@ -140,7 +140,6 @@ impl Sources {
             self.known.insert(path.clone(), hash);
         }
         self.write();
-        before < self.position
     }
 
     /// Takes note of files as they were at the start. Call it when all events are drained: a file that

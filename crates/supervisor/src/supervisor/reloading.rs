@@ -78,8 +78,8 @@ impl Supervisor {
         self.report(&Event::Decided { topic: "code", choice: roots.join(", "), why });
     }
 
-    /// Reads the file events that are there, and takes note of what they mean. Tells whether the tree has
-    /// moved, so that there may be more.
+    /// Reads the file events that are there, and takes note of what they mean. Tells whether a file was
+    /// touched: it is read after its event, and may have been touched again by then.
     pub(super) fn drain_once(&mut self) -> bool {
         let Some(watcher) = &mut self.watcher else { return false };
         let drained = match watcher.get_mut().get_mut().drain() {
@@ -103,12 +103,12 @@ impl Supervisor {
             let since = before.get(&path).copied().unwrap_or(now);
             self.unfinished.insert(path, since);
         }
-        self.consider(&drained.changed)
+        self.consider(&drained.changed);
+        !drained.changed.is_empty()
     }
 
-    /// Tells whether any of these is a source of another version.
-    fn consider(&mut self, touched: &BTreeMap<PathBuf, Change>) -> bool {
-        let moved = self.take_sources(touched);
+    fn consider(&mut self, touched: &BTreeMap<PathBuf, Change>) {
+        self.take_sources(touched);
         let changed = self.code.changes(touched, self.machine.newest_is_broken());
         for path in touched.keys().filter(|path| !changed.contains(*path)) {
             let why = "same content as what serves, or not a file that was loaded";
@@ -121,7 +121,6 @@ impl Supervisor {
             let saved = relevance::saved(&changed, now);
             self.drive(Input::Wanted(Cause { saved, ..Cause::changed(changed, now) }));
         }
-        moved
     }
 
     /// Whether a file is in the middle of being written, so that jobs at the barrier wait.

@@ -65,11 +65,12 @@ impl Supervisor {
         }
     }
 
-    /// Reads what was touched; tells whether any of it has another version.
-    pub(super) fn take_sources(&mut self, touched: &BTreeMap<PathBuf, Change>) -> bool {
-        let moved = self.sources.as_mut().is_some_and(|sources| sources.take(touched));
+    /// Reads what was touched.
+    pub(super) fn take_sources(&mut self, touched: &BTreeMap<PathBuf, Change>) {
+        if let Some(sources) = &mut self.sources {
+            sources.take(touched);
+        }
         self.say_what_is_not_kept();
-        moved
     }
 
     fn say_what_is_not_kept(&mut self) {
