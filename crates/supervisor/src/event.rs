@@ -149,6 +149,11 @@ pub enum Event {
         /// How long that took.
         took: Duration,
     },
+    /// Installed packages are others than before; what has them imported is renewed.
+    PackagesChanged {
+        /// `yaml 6.0 -> 6.1`.
+        changes: Vec<String>,
+    },
     /// Redis cannot be reached; said once.
     RedisLost {
         /// What went wrong.

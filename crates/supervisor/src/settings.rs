@@ -218,6 +218,10 @@ pub const BASE_START_MAX: Duration = Duration::from_mins(5);
 pub const GENERATION_LOAD_MAX: Duration = Duration::from_mins(2);
 /// How long a generation that is stuck in an import may take to say where, before it is killed.
 pub const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+/// How long nothing has to happen to the installed packages until a change of them is over.
+pub const PACKAGES_QUIET: Duration = Duration::from_secs(1);
+/// How long an installer is waited for that has not written its record.
+pub const PACKAGES_CHANGE_MAX: Duration = Duration::from_mins(2);
 /// How long a file may stay open for writing before it is taken as it is.
 pub const UNFINISHED_WRITE_MAX: Duration = Duration::from_secs(2);
 /// How long the exit status of a horse that has hung up is waited for.

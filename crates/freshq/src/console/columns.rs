@@ -12,7 +12,7 @@ use supervisor::shutdown::Phase;
 use super::{Colour, Level, generations, rq_words};
 
 /// Files that are named in one line; the rest is counted.
-const FILES_MAX: usize = 3;
+const NAMES_MAX: usize = 3;
 /// What is said about one event.
 #[derive(Debug)]
 pub(super) struct Record {
@@ -81,13 +81,10 @@ impl Columns {
             | Event::JobUnknown { .. }
             | Event::GivenUp { .. } => generations::record(self, event)?,
             // Of all workers together, the last line says why.
-            Event::BaseReady { libraries: 0, .. }
-            | Event::Stopping { phase: Phase::Running, .. }
-            | Event::WorkerEnded { .. } => return None,
-            Event::BaseReady { libraries, took } => {
-                let text = format!("{libraries} library modules imported in {}", millis(*took));
-                info(Colour::Dim, "base", text)
+            Event::Stopping { phase: Phase::Running, .. } | Event::WorkerEnded { .. } => {
+                return None;
             }
+            Event::BaseReady { .. } | Event::PackagesChanged { .. } => libraries(event)?,
             Event::RedisLost { error } => {
                 let text = format!("lost: {error}; trying again until it is back");
                 wrong(Level::Error, "redis", text)
@@ -180,10 +177,7 @@ impl Columns {
     }
 
     pub(super) fn files<'a>(&self, files: impl ExactSizeIterator<Item = &'a PathBuf>) -> String {
-        let count = files.len();
-        let shown: Vec<_> = files.take(FILES_MAX).map(|file| self.short(file)).collect();
-        let rest = count.saturating_sub(FILES_MAX);
-        if rest == 0 { shown.join(", ") } else { format!("{} and {rest} more", shown.join(", ")) }
+        some(files.map(|file| self.short(file)))
     }
 
     pub(super) fn short(&self, path: &Path) -> String {
@@ -195,8 +189,31 @@ impl Columns {
     }
 }
 
+/// The first few, and how many more there are.
+fn some<T: AsRef<str>>(names: impl ExactSizeIterator<Item = T>) -> String {
+    let rest = names.len().saturating_sub(NAMES_MAX);
+    let names: Vec<_> = names.take(NAMES_MAX).collect();
+    let shown = names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    if rest == 0 { shown } else { format!("{shown} and {rest} more") }
+}
+
 pub(super) fn lines(text: &str) -> Vec<String> {
     text.trim_end().lines().map(str::to_owned).collect()
+}
+
+/// About what is not the user's own code.
+fn libraries(event: &Event) -> Option<Record> {
+    Some(match event {
+        Event::BaseReady { libraries, took } if 0 < *libraries => {
+            let text = format!("{libraries} library modules imported in {}", millis(*took));
+            info(Colour::Dim, "base", text)
+        }
+        Event::PackagesChanged { changes } => {
+            let text = format!("{}: what imported them is renewed", some(changes.iter()));
+            info(Colour::Cyan, "packages", text)
+        }
+        _ => return None,
+    })
 }
 
 /// About the end of workers.

@@ -11,6 +11,7 @@ mod context;
 mod control;
 mod django;
 mod embedded_redis;
+mod environment;
 mod equal_code;
 mod example;
 mod far_redis;

@@ -64,7 +64,7 @@ fn code_of_the_user_is_never_in_the_base() {
     context.write("tasks.py", "def value():\n    return 1\n");
     let worker = context.worker(&["--reload", "--preload", "tasks,nowhere"]);
     let output = worker.output();
-    assert!(output.contains("tasks (ImportError: it is code of yours"), "{output}");
+    assert!(output.contains("tasks (it is code of yours"), "{output}");
     assert!(output.contains("nowhere (ModuleNotFoundError"), "{output}");
     assert_eq!(context.eval("run('tasks.value')"), json!(["finished", 1]));
     context.write("tasks.py", "def value():\n    return 2\n");

@@ -3,7 +3,6 @@
 import faulthandler
 import gc
 import importlib
-import importlib.util
 import os
 import platform
 import signal
@@ -16,6 +15,7 @@ from .children import Children, task_count, wait_status
 from .frames import Closed, ControlLink
 from .leftovers import Before, tasks_after_a_fork
 from .loader import UserCode, forget_listings
+from .shadows import Guard
 
 OLDEST_RQ = (2, 0)
 
@@ -86,28 +86,34 @@ def _import_libraries(settings):
 
     horse.rehearse(settings)
     begun = time.monotonic_ns()
-    skipped = []
+    skipped, yours = [], []
     user = UserCode(settings)
     # What rq itself needs is here already and cannot be kept out.
     kept_out = [name for name in settings["kept_out"] if name not in sys.modules]
+    guard = Guard(user)
+    sys.meta_path.insert(0, guard)
     for name in settings["libraries"]:
         if name in sys.modules:
             continue  # most come with another; each look at what was left behind costs some system calls
         before = Before()
+        guard.refused.clear()
         try:
-            if _is_users(name, user):
-                raise ImportError("it is code of yours, which generations import")
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001  a library may raise anything, also SystemExit
-            skipped.append([name, f"{type(error).__name__}: {error}"])
+            if _top(name) in map(_top, guard.refused):
+                yours.append(name)
+            else:
+                skipped.append([name, f"{type(error).__name__}: {error}"])
         # An import cannot be undone: the next base leaves out what led to it.
-        for unwanted in kept_out:
-            if unwanted in sys.modules:
-                return {"kind": "unwanted", "library": name, "imports": unwanted}
+        unwanted = [kept for kept in kept_out if kept in sys.modules]
+        unwanted += [refused for refused in guard.refused if _top(refused) != _top(name)]
+        if unwanted:
+            return {"kind": "unwanted", "library": name, "imports": unwanted[0]}
         left = before.remains()
         if left:
             return {"kind": "unfit", "library": name, "left": left}
-    if skipped:
+    sys.meta_path.remove(guard)
+    if skipped or yours:
         _forget_orphans()
     forget_listings(user)
     config.prepare(settings)
@@ -118,17 +124,14 @@ def _import_libraries(settings):
         "python_version": sys.version,
         "python_short": platform.python_version(),
         "skipped": skipped,
+        "yours": yours,
         "tasks": tasks if tasks == 1 else tasks_after_a_fork(),
         "import_ns": time.monotonic_ns() - begun,
     }
 
 
-def _is_users(name, user):
-    """Whether a module would come from a folder of user code. Nothing is imported to find out."""
-    package = name.partition(".")[0]
-    spec = None if package in sys.modules else importlib.util.find_spec(package)
-    places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else ()
-    return any(user.owns(os.path.realpath(place)) for place in places if place)
+def _top(name):
+    return name.partition(".")[0]
 
 
 def _forget_orphans():

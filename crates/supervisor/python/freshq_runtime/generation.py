@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 
-from . import config, django_project, failure, hooks, horse, lifeline, loader, logs, past, warmup
+from . import config, django_project, failure, hooks, horse, lifeline, loader, logs, past, shadows, warmup
 from .children import fork
 from .frames import Closed, ControlLink
 from .leftovers import Before
@@ -27,7 +27,11 @@ def main(sock, line, note, order, settings):
         # next to nothing. What there is stays shared by all horses.
         gc.disable()
         folder = past.newest_folder()
-        make_tools, report = load(order, user, settings)
+        shadowed = shadows.among(order["changed"], user)
+        if shadowed:
+            report = {"kind": "shadowed", "names": shadowed}
+        else:
+            make_tools, report = load(order, user, settings)
         user.noting = True
         past.install(user, folder)
         gc.freeze()

@@ -39,6 +39,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/progress.py",
     "freshq_runtime/renewal.py",
     "freshq_runtime/reuse.py",
+    "freshq_runtime/shadows.py",
     "freshq_runtime/spawned.py",
     "freshq_runtime/warmup.py",
 ];

@@ -86,6 +86,8 @@ pub struct LoadOrder {
     /// Files that changed, and the hashes of those that serve. If all of them compile to the same
     /// code, and there are any, nothing is to be loaded.
     pub compiled: BTreeMap<PathBuf, String>,
+    /// Names that files have which changed: libraries of these names may be the user's by now.
+    pub changed: Vec<String>,
 }
 
 /// Path and hash of each user module of a generation.
@@ -155,6 +157,8 @@ pub struct BaseReady {
     pub python_short: String,
     /// Libraries that could not be imported here, each with the reason.
     pub skipped: Vec<(String, String)>,
+    /// What is no library: an import of that name finds the user's.
+    pub yours: Vec<String>,
     /// Kernel tasks after a trial fork; more than one means that forking is not safe.
     pub tasks: usize,
     /// How long the imports took, in nanoseconds.
@@ -219,6 +223,12 @@ pub enum FromGeneration {
         module: String,
         /// What it left behind, for people.
         left: String,
+    },
+    /// The base has libraries where an import would find the user's modules by now; this generation
+    /// is of no use, nor is its base.
+    Shadowed {
+        /// Their names.
+        names: Vec<String>,
     },
     /// Horses have been forked and wait for jobs.
     Forked {

@@ -207,6 +207,13 @@ impl Chain {
         }
     }
 
+    /// Tells the bases that are ready to end: nothing more is to be forked from them.
+    pub fn retire_bases(&mut self) {
+        for base in self.bases.values_mut().filter(|base| base.ready.is_some()) {
+            base.child.orders = None;
+        }
+    }
+
     /// Forks a generation from the newest base; it reports when it has loaded.
     pub fn fork_generation(
         &mut self,

@@ -45,7 +45,7 @@ pub(crate) fn register<T: Waitable>(owner: T) -> io::Result<AsyncFd<Registered<T
 }
 
 /// Resolves when file events are waiting; never when nothing is watched.
-pub(crate) async fn readable(watcher: Option<&AsyncFd<Registered<Watcher>>>) {
+pub(crate) async fn readable<T: Waitable>(watcher: Option<&AsyncFd<Registered<T>>>) {
     match watcher {
         Some(watcher) => {
             if let Ok(mut ready) = watcher.readable().await {

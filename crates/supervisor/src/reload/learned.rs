@@ -19,6 +19,9 @@ struct Lists {
     interpreter: String,
     modules: Vec<String>,
     libraries: Vec<String>,
+    /// Fingerprint of what was installed; with something else another attempt is made with what follows.
+    #[serde(default)]
+    packages: String,
     /// Libraries that cannot be imported outside the user's code.
     excluded: Vec<String>,
     /// Packages that leave behind what no fork survives.
@@ -89,6 +92,15 @@ impl LearnedImports {
         add(&mut self.lists.unfit, vec![package_of(library)]);
     }
 
+    /// What is installed may be other versions than before, with which bases fare better.
+    pub fn packages_are(&mut self, fingerprint: &str) {
+        if self.lists.packages != fingerprint {
+            fingerprint.clone_into(&mut self.lists.packages);
+            self.lists.excluded.clear();
+            self.lists.unfit.clear();
+        }
+    }
+
     /// Adds user modules; tells whether any was new.
     pub fn add_modules(&mut self, names: Vec<String>) -> bool {
         add(&mut self.lists.modules, names)
@@ -120,8 +132,13 @@ impl LearnedImports {
     /// Keeps libraries out of the base from now on: they cannot be imported there.
     pub fn exclude_libraries(&mut self, skipped: &[(String, String)]) {
         let names: Vec<String> = skipped.iter().map(|(name, _)| name.clone()).collect();
-        self.lists.libraries.retain(|name| !names.contains(name));
+        self.forget_libraries(&names);
         add(&mut self.lists.excluded, names);
+    }
+
+    /// Forgets libraries; a generation that imports one brings it back.
+    pub fn forget_libraries(&mut self, names: &[String]) {
+        self.lists.libraries.retain(|name| !names.contains(name));
     }
 
     /// Writes the lists for the next start.
@@ -203,6 +220,21 @@ mod tests {
         assert_eq!(again.libraries(), ["grpcio_tools"]);
         assert!(!again.is_for_generations("app.db.pool"));
         assert!(again.is_for_generations("app"));
+    }
+
+    #[test]
+    fn other_packages_are_another_chance() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut learned = load(cache.path(), "3.11");
+        learned.packages_are("grpc 1.0");
+        learned.add_libraries(vec!["grpc".into()]);
+        learned.keep_out_unfit("grpc");
+        learned.exclude_libraries(&[("odd".into(), "ImportError".into())]);
+        learned.packages_are("grpc 1.0");
+        assert_eq!(learned.libraries(), [""; 0]);
+        learned.packages_are("grpc 2.0");
+        assert_eq!(learned.libraries(), ["grpc"]);
+        assert!(learned.add_libraries(vec!["odd".into()]));
     }
 
     #[test]

@@ -16,10 +16,7 @@ impl Supervisor {
             FromBase::Ready(ready) => self.base_is_ready(id, &ready),
             FromBase::Unwanted { library, imports } => self.keep_out(id, &library, &imports),
             FromBase::Unfit { library, left } => self.keep_out_unfit(id, &library, &left),
-            FromBase::Unusable { problem } => {
-                let python = self.settings.interpreter.executable.display();
-                self.exit = Some(Exit::PythonUnusable(format!("{python}: {problem}")));
-            }
+            FromBase::Unusable { problem } => self.base_is_unusable(id, &problem),
             FromBase::Forked { generation, pid } => {
                 self.chain.generation_forked(GenerationId(generation), pid);
             }
@@ -32,16 +29,9 @@ impl Supervisor {
 
     fn base_is_ready(&mut self, id: BaseId, ready: &BaseReady) {
         self.base_starting = self.base_starting.filter(|(starting, _)| *starting != id);
-        if !ready.skipped.is_empty() {
-            let names: Vec<_> =
-                ready.skipped.iter().map(|(name, why)| format!("{name} ({why})")).collect();
-            let text = format!("not in the base: {}", names.join(", "));
-            match self.settings.preload.only {
-                Some(_) => self.warn(text),
-                None => self.report(&Event::Detail(text)),
-            }
-            self.learned.exclude_libraries(&ready.skipped);
-        }
+        self.say_what_is_missing(ready);
+        self.learned.forget_libraries(&ready.yours);
+        self.learned.exclude_libraries(&ready.skipped);
         if 1 < ready.tasks && !self.learned.libraries().is_empty() {
             self.chain.discard_base(id);
             return self
@@ -60,6 +50,39 @@ impl Supervisor {
         if !first {
             self.drive(Input::Wanted(Cause::learned(Moment::now())));
         }
+    }
+
+    fn say_what_is_missing(&self, ready: &BaseReady) {
+        let yours = "it is code of yours, which generations import";
+        let yours = ready.yours.iter().map(|name| format!("{name} ({yours})"));
+        let names: Vec<_> = ready
+            .skipped
+            .iter()
+            .map(|(name, why)| format!("{name} ({why})"))
+            .chain(yours)
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        let text = format!("not in the base: {}", names.join(", "));
+        match self.settings.preload.only {
+            Some(_) => self.warn(text),
+            None => self.report(&Event::Detail(text)),
+        }
+    }
+
+    /// The end of a worker that has no other base. One that has had rq taken away under it goes on
+    /// until it is back.
+    fn base_is_unusable(&mut self, id: BaseId, problem: &str) {
+        let python = self.settings.interpreter.executable.display();
+        let text = format!("{python}: {problem}");
+        if self.chain.base().is_none() {
+            self.exit = Some(Exit::PythonUnusable(text));
+            return;
+        }
+        self.warn(format!("{text}; the base from before serves on"));
+        self.base_starting = self.base_starting.filter(|(starting, _)| *starting != id);
+        self.chain.discard_base(id);
     }
 
     /// A library in the base has imported what is to be kept out of it: starts a base without it.
@@ -87,7 +110,11 @@ impl Supervisor {
         let starting = self.base_starting.is_some_and(|(starting, _)| starting == id);
         if starting {
             self.base_starting = None;
-            if self.learned.libraries().is_empty() {
+            if self.chain.base().is_some() {
+                self.warn(
+                    "the new base ended while it started; the one before serves on".to_owned(),
+                );
+            } else if self.learned.libraries().is_empty() {
                 let python = self.settings.interpreter.executable.display();
                 let text = format!("{python}: the base process ended while it started");
                 self.exit = Some(Exit::PythonUnusable(text));
@@ -118,6 +145,7 @@ impl Supervisor {
             FromGeneration::Ready(loaded) => self.generation_loaded(id, loaded),
             FromGeneration::Same(same) => self.generation_is_same(id, same.files),
             FromGeneration::Broken(broken) => self.generation_broken(id, broken),
+            FromGeneration::Shadowed { names } => self.renew_shadowed_base(id, &names),
             FromGeneration::Unfit { module, left } => self.hold_back(id, &module, &left),
             FromGeneration::Forked { horses } => {
                 for (horse, pid) in horses {

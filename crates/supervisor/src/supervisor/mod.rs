@@ -12,8 +12,10 @@
 //! * `equal_code.rs`: a change that compiles to the code that serves.
 //! * `snapshots.rs`: what later imports of a job see.
 //! * `chain.rs`: what base and generations say, and their ends.
+//! * `environment.rs`: installed packages change.
 //! * `upkeep.rs`: maintenance and the scheduler, beside the slots.
 //! * `slots.rs`: slots, started and stopped.
+//! * `shadows.rs`: modules of the user's with names of libraries.
 //! * `unfit.rs`: what survives no fork.
 //! * `stopping.rs`: how it ends.
 
@@ -21,9 +23,11 @@ mod asked;
 mod barrier;
 mod broken;
 mod chain;
+mod environment;
 mod equal_code;
 mod reloading;
 mod rollback;
+mod shadows;
 mod slots;
 mod snapshots;
 mod spawning;
@@ -43,6 +47,7 @@ use tokio::task::JoinSet;
 
 use self::asked::Waiting;
 use self::barrier::Barrier;
+use self::environment::Environment;
 use self::reloading::{Loading, Version};
 use self::rollback::KnownFailures;
 use self::slots::{SlotKit, SlotState};
@@ -133,6 +138,7 @@ pub struct Supervisor {
     control: Option<ControlSocket>,
     waiting: Waiting,
     learned: LearnedImports,
+    environment: Environment,
     loading: Option<Loading>,
     /// What the generations that live have loaded.
     versions: BTreeMap<GenerationId, Version>,
@@ -202,7 +208,7 @@ impl Supervisor {
             .map_err(io("keep what your code was, in the cache folder"))?;
         let (inputs_sender, inputs) = mpsc::channel(INPUTS_MAX);
         let command = BaseCommand { python: settings.interpreter.executable.clone(), script };
-        let interpreter = settings.interpreter.identity();
+        let environment = Environment::new(&settings.interpreter.import_path);
         let mut supervisor = Self {
             out: Out(reporter),
             signals: Some(signals),
@@ -218,7 +224,8 @@ impl Supervisor {
             started: Moment::now(),
             control: None,
             waiting: Waiting::default(),
-            learned: LearnedImports::load(&settings.project_cache, &interpreter, &settings.preload),
+            learned: environment.learned(&settings),
+            environment,
             loading: None,
             versions: BTreeMap::new(),
             known_failures: KnownFailures::default(),
@@ -262,6 +269,7 @@ impl Supervisor {
         if let Some(socket) = self.control.take() {
             self.tasks.spawn(socket.serve(self.inputs_sender.clone()));
         }
+        self.watch_packages();
         self.start_base();
         self.read_sources();
         while self.exit.is_none() && !self.slots_are_done() {
@@ -278,6 +286,7 @@ impl Supervisor {
             biased;
             input = self.inputs.recv() => if let Some(input) = input { self.handle(input) },
             () = readiness::readable(self.watcher.as_ref()) => self.drain_watcher(),
+            () = readiness::readable(self.environment.events()) => self.packages_are_changing(),
             () = clock::sleep_until(deadline) => self.tick(),
         }
     }
@@ -353,6 +362,7 @@ impl Supervisor {
             self.loading.as_ref().map(|loading| loading.until),
             self.base_starting.map(|(_, until)| until),
             self.unfinished_deadline(),
+            self.environment.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -364,6 +374,7 @@ impl Supervisor {
         self.give_up_overdue_loading(now);
         self.give_up_overdue_base(now);
         self.take_overdue_writes(now);
+        self.take_changed_packages(now);
         self.drive(machine::Input::Tick);
     }
 

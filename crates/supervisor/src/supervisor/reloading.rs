@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Supervisor;
+use super::shadows::module_names;
 use crate::clock::Moment;
 use crate::event::{Event, Serving, Steps};
 use crate::forkserver::import_note::ImportNote;
@@ -188,7 +189,8 @@ impl Supervisor {
     }
 
     fn load(&mut self, generation: GenerationId, cause: Cause) {
-        let order = self.load_order(self.compiled_before(&cause));
+        let mut order = self.load_order(self.compiled_before(&cause));
+        order.changed = module_names(&cause.changed);
         let asked = Moment::now();
         self.loading = Some(Loading {
             generation,
@@ -221,7 +223,7 @@ impl Supervisor {
         let named = self.settings.imports.iter().map(|name| (name.clone(), true));
         let all = named.chain(learned);
         let modules = all.filter(|(name, _)| self.learned.is_for_generations(name)).collect();
-        LoadOrder { modules, compiled }
+        LoadOrder { modules, compiled, changed: Vec::new() }
     }
 
     /// The loading generation has imported everything: compare it with the disk.
