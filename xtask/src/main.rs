@@ -5,11 +5,12 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-const USAGE: &str =
-    "usage: cargo xtask tidy | reference | prove [SAVES] | bench [harness arguments]";
+const USAGE: &str = "usage: cargo xtask tidy | reference | prove [SAVES] | prove-watch [SAVES] | bench [harness arguments]";
 
 /// How often `prove` saves code in each of its tests.
 const PROOF_SAVES: &str = "10000";
+/// How often `prove-watch` saves a file and asks the watcher.
+const WATCH_SAVES: &str = "1000000";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -18,6 +19,9 @@ fn main() -> ExitCode {
         Some("tidy") => tidy(&root),
         Some("reference") => reference(&root),
         Some("prove") => prove(&root, &args.next().unwrap_or_else(|| PROOF_SAVES.to_owned())),
+        Some("prove-watch") => {
+            prove_watch(&root, &args.next().unwrap_or_else(|| WATCH_SAVES.to_owned()))
+        }
         Some("bench") => bench(&root, args.collect()),
         _ => {
             eprintln!("{USAGE}");
@@ -50,6 +54,17 @@ fn prove(root: &Path, saves: &str) -> ExitCode {
         .args(["test", "-p", "freshq", "--test", "it", "freshness", "--", "--nocapture"])
         .args(["--test-threads", "1"])
         .env("FRESHQ_PROOF_SAVES", saves)
+        .current_dir(root)
+        .status();
+    if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Saves a file in every way, and asks the watcher at once, far more often than the tests do.
+fn prove_watch(root: &Path, saves: &str) -> ExitCode {
+    let status = Command::new("cargo")
+        .args(["test", "-p", "supervisor", "--lib", "watch::tests::native::barrier::many_saves"])
+        .args(["--", "--nocapture"])
+        .env("WATCH_SAVES", saves)
         .current_dir(root)
         .status();
     if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

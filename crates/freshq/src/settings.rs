@@ -10,6 +10,7 @@ use supervisor::Settings;
 use supervisor::forkserver::interpreter::Interpreter;
 use supervisor::reload::machine::OnBroken;
 use supervisor::settings::{Companion, Control, Preload, ReloadSettings};
+use supervisor::watch::Mode;
 use supervisor::worker::stand_in::StandInCommand;
 use supervisor::worker::strategy::Strategy;
 
@@ -219,6 +220,12 @@ pub(crate) fn resolve(
         reload: found.reload.then(|| ReloadSettings {
             on_broken,
             canary_jobs: args.reload.canary.unwrap_or(0),
+            mode: match args.reload.watch_mode {
+                args::WatchMode::Auto => Mode::Auto,
+                args::WatchMode::Native => Mode::Native,
+                args::WatchMode::Poll => Mode::Poll,
+            },
+            poll_interval: args.reload.poll_interval,
             include: args.reload.watch_include.clone(),
             ignore: args.reload.watch_ignore.clone(),
         }),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::forkserver::interpreter::Interpreter;
 use crate::reload::machine::{OnBroken, Policy};
+use crate::watch::Mode;
 use crate::worker::stand_in::StandInCommand;
 use crate::worker::strategy::Strategy;
 
@@ -182,7 +183,11 @@ pub struct ReloadSettings {
     pub on_broken: OnBroken,
     /// Jobs that new code runs one by one before it serves all; zero: it serves at once.
     pub canary_jobs: u32,
-    /// Globs of files that count; empty means Python files.
+    /// How changes are noticed.
+    pub mode: Mode,
+    /// How often to look where nobody tells.
+    pub poll_interval: Duration,
+    /// Globs of files that count besides Python's.
     pub include: Vec<String>,
     /// Globs of files that do not.
     pub ignore: Vec<String>,
@@ -224,6 +229,8 @@ pub const PACKAGES_QUIET: Duration = Duration::from_secs(1);
 pub const PACKAGES_CHANGE_MAX: Duration = Duration::from_mins(2);
 /// How long a file may stay open for writing before it is taken as it is.
 pub const UNFINISHED_WRITE_MAX: Duration = Duration::from_secs(2);
+/// How often the tree is compared with what events told, a slice at a time.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the exit status of a horse that has hung up is waited for.
 pub const EXIT_STATUS_MAX: Duration = Duration::from_secs(10);
 /// How long processes may take to end after a stop before they are killed.

@@ -27,7 +27,7 @@ pub(crate) use self::origin::{Origin, Origins};
 pub(crate) use self::pool::PoolArgs;
 pub(crate) use self::python::PythonArgs;
 pub(crate) use self::redis::RedisArgs;
-pub(crate) use self::reload::{OnBroken, ReloadArgs};
+pub(crate) use self::reload::{OnBroken, ReloadArgs, WatchMode};
 pub(crate) use self::run::{Kind, Run};
 pub(crate) use self::shared::SharedArgs;
 pub(crate) use self::trouble::TroubleArgs;

@@ -40,6 +40,7 @@ mod unfit;
 mod upkeep;
 mod versioned;
 mod warmup;
+mod watching;
 mod webhooks;
 mod worker;
 mod worker_class;

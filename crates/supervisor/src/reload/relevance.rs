@@ -102,6 +102,15 @@ impl LoadedCode {
         !python || broken || change == Change::Created
     }
 
+    /// Why a touched path is no change.
+    pub fn why_not(&self, path: &Path) -> &'static str {
+        if self.files.contains_key(path) || self.opened.contains_key(path) {
+            "the same bytes as those that were loaded"
+        } else {
+            "no generation has loaded it"
+        }
+    }
+
     fn differs(&self, path: &Path) -> bool {
         match self.opened.get(path) {
             Some(stamp) => *stamp != opened_stamp(path),

@@ -165,11 +165,11 @@ impl Supervisor {
     }
 
     fn watching_status(&self) -> Option<Watching> {
-        let watcher = self.watcher.as_ref()?.get_ref().get();
+        let (how, files) = self.watching.status()?;
         let text = |folder: &PathBuf| folder.display().to_string();
         Some(Watching {
-            how: "inotify".to_owned(),
-            files: watcher.file_count(),
+            how: how.to_owned(),
+            files,
             folders: self.settings.roots.iter().map(text).collect(),
         })
     }

@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 use super::Supervisor;
 use crate::clock::Moment;
 use crate::event::Event;
-use crate::forkserver::readiness::{self, Registered};
+use crate::forkserver::readiness;
 use crate::reload::learned::LearnedImports;
 use crate::reload::machine::{Cause, Input};
 use crate::reload::packages::Installed;
@@ -27,7 +27,7 @@ pub(super) struct Environment {
     folders: Vec<PathBuf>,
     installed: Installed,
     /// Tells that something in the folders changed; none where nothing is to be noticed.
-    events: Option<AsyncFd<Registered<OwnedFd>>>,
+    events: Option<AsyncFd<OwnedFd>>,
     /// The change that is going on: when to look, and until when an installer is waited for.
     changing: Option<(Moment, Moment)>,
 }
@@ -68,7 +68,7 @@ impl Environment {
         Ok(())
     }
 
-    pub(super) fn events(&self) -> Option<&AsyncFd<Registered<OwnedFd>>> {
+    pub(super) fn events(&self) -> Option<&AsyncFd<OwnedFd>> {
         self.events.as_ref()
     }
 
@@ -85,7 +85,7 @@ impl Environment {
     fn note(&mut self, now: Moment) {
         let mut buffer = [0; BUFFER_BYTES];
         while let Some(events) = &self.events
-            && rustix::io::read(events.get_ref().get(), &mut buffer).is_ok_and(|count| 0 < count)
+            && rustix::io::read(events.get_ref(), &mut buffer).is_ok_and(|count| 0 < count)
         {
         }
         let until = self.changing.map_or(now + PACKAGES_CHANGE_MAX, |(_, until)| until);

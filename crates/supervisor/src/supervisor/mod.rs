@@ -6,7 +6,8 @@
 //!
 //! * `asked.rs`: what is asked at the control socket.
 //! * `barrier.rs`: a slot has a job: which horse runs it?
-//! * `reloading.rs`: from events and reports to generations.
+//! * `watching.rs`: the watchers of files, and what they find; `looks.rs`, `settling.rs`: when it counts.
+//! * `reloading.rs`: from changes and reports to generations.
 //! * `broken.rs`: code that cannot be imported, and generations that die.
 //! * `rollback.rs`: back to the generation before, and canaries.
 //! * `equal_code.rs`: a change that compiles to the code that serves.
@@ -25,8 +26,10 @@ mod broken;
 mod chain;
 mod environment;
 mod equal_code;
+mod looks;
 mod reloading;
 mod rollback;
+mod settling;
 mod shadows;
 mod slots;
 mod snapshots;
@@ -34,14 +37,13 @@ mod spawning;
 mod stopping;
 mod unfit;
 mod upkeep;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rq::{Client, FailureLeaves, RegisterError, WorkerName};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -51,12 +53,13 @@ use self::environment::Environment;
 use self::reloading::{Loading, Version};
 use self::rollback::KnownFailures;
 use self::slots::{SlotKit, SlotState};
+use self::watching::Watching;
 use crate::clock::{self, Moment};
 use crate::control::history::History;
 use crate::control::socket::ControlSocket;
 use crate::event::{Event, Reporter};
 use crate::forkserver::messages::{BaseSettings, WorkerOptions};
-use crate::forkserver::readiness::{self, Registered};
+use crate::forkserver::readiness;
 use crate::forkserver::{BaseCommand, BaseId, Chain, bootstrap, reaper};
 use crate::input::Input;
 use crate::reload::learned::LearnedImports;
@@ -67,7 +70,7 @@ use crate::reload::sources::Sources;
 use crate::settings::{BASE_START_MAX, INPUTS_MAX, Isolation, Settings};
 use crate::shutdown::{Phase, Shutdown};
 use crate::signals::Signals;
-use crate::watch::{Filter, WatchError, Watcher};
+use crate::watch::WatchError;
 use crate::worker::{Orders, Shared};
 
 /// How a supervisor ended.
@@ -122,11 +125,9 @@ pub struct Supervisor {
     orders: watch::Sender<Orders>,
     chain: Chain,
     machine: Machine,
-    watcher: Option<AsyncFd<Registered<Watcher>>>,
+    watching: Watching,
     /// What the user's files were; none without reloading.
     sources: Option<Sources>,
-    /// Files that are being written right now, and since when they are waited for.
-    unfinished: BTreeMap<PathBuf, Moment>,
     /// The user's files as the newest attempt compiled them.
     code: LoadedCode,
     /// The code of the generations that serve or have served.
@@ -196,17 +197,13 @@ impl Supervisor {
         let signals = Signals::listen().map_err(io("listen to signals"))?;
         let script = bootstrap::write_runtime(&settings.cache)
             .map_err(io("write the Python side into the cache folder"))?;
-        let watcher = match &settings.reload {
-            Some(reload) => {
-                let filter = Filter::new(&reload.include, &reload.ignore)?;
-                let watcher = Watcher::start(&settings.roots, filter)?;
-                Some(readiness::register(watcher).map_err(io("wait for file events"))?)
-            }
-            None => None,
-        };
         let sources = snapshots::keep(&settings)
             .map_err(io("keep what your code was, in the cache folder"))?;
         let (inputs_sender, inputs) = mpsc::channel(INPUTS_MAX);
+        let watching = match &settings.reload {
+            Some(reload) => Watching::start(&settings.roots, reload, &inputs_sender)?,
+            None => Watching::default(),
+        };
         let command = BaseCommand { python: settings.interpreter.executable.clone(), script };
         let environment = Environment::new(&settings.interpreter.import_path);
         let mut supervisor = Self {
@@ -215,9 +212,8 @@ impl Supervisor {
             orders: watch::Sender::new(Orders { phase: Phase::Running, open: None }),
             chain: Chain::new(command, inputs_sender.clone()),
             machine: Machine::new(settings.policy(), Moment::now()),
-            watcher,
+            watching,
             sources,
-            unfinished: BTreeMap::new(),
             code: LoadedCode::default(),
             ledger: Ledger::default(),
             history: History::default(),
@@ -285,7 +281,7 @@ impl Supervisor {
         tokio::select! {
             biased;
             input = self.inputs.recv() => if let Some(input) = input { self.handle(input) },
-            () = readiness::readable(self.watcher.as_ref()) => self.drain_watcher(),
+            () = readiness::readable(self.watching.events()) => self.drain_watcher(),
             () = readiness::readable(self.environment.events()) => self.packages_are_changing(),
             () = clock::sleep_until(deadline) => self.tick(),
         }
@@ -300,8 +296,9 @@ impl Supervisor {
             Input::HorseWanted(request) => {
                 // The barrier: whatever was saved before the job was enqueued is readable now.
                 self.drain_watcher();
-                self.barrier.request(request);
+                self.pass_when_looked(request);
             }
+            Input::Looked(looked) => self.looked(looked),
             Input::Spawned(horse, message) => self.spawned(horse, message),
             Input::SpawnFailed(generation, pid, status) => {
                 self.chain.has_started(pid);
@@ -361,7 +358,7 @@ impl Supervisor {
             self.machine.next_deadline(),
             self.loading.as_ref().map(|loading| loading.until),
             self.base_starting.map(|(_, until)| until),
-            self.unfinished_deadline(),
+            self.watching.next_deadline(),
             self.environment.deadline(),
         ]
         .into_iter()
@@ -373,7 +370,7 @@ impl Supervisor {
         let now = Moment::now();
         self.give_up_overdue_loading(now);
         self.give_up_overdue_base(now);
-        self.take_overdue_writes(now);
+        self.tick_watching(now);
         self.take_changed_packages(now);
         self.drive(machine::Input::Tick);
     }

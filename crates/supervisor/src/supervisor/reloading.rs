@@ -12,7 +12,7 @@ use crate::forkserver::import_note::ImportNote;
 use crate::forkserver::messages::{Broken, Learned, LoadOrder, Loaded, Snapshot};
 use crate::reload::machine::{BrokenBy, Cause, Effect, GenerationId, Input};
 use crate::reload::relevance::{self, LoadedCode};
-use crate::settings::{Isolation, UNFINISHED_WRITE_MAX};
+use crate::settings::Isolation;
 use crate::shutdown::Phase;
 use crate::watch::Change;
 
@@ -65,54 +65,12 @@ struct Measured {
 }
 
 impl Supervisor {
-    /// The part of the start-up trace that says which code is meant, and how it is watched.
-    pub(super) fn trace_watching(&self) {
-        let roots: Vec<_> =
-            self.settings.roots.iter().map(|root| root.display().to_string()).collect();
-        let why = match &self.watcher {
-            Some(watcher) => {
-                let watcher = watcher.get_ref().get();
-                format!("watched by inotify: {} files that count", watcher.file_count())
-            }
-            None => "not watched".to_owned(),
-        };
-        self.report(&Event::Decided { topic: "code", choice: roots.join(", "), why });
-    }
-
-    /// Reads the file events that are there, and takes note of what they mean. Tells whether a file was
-    /// touched: it is read after its event, and may have been touched again by then.
-    pub(super) fn drain_once(&mut self) -> bool {
-        let Some(watcher) = &mut self.watcher else { return false };
-        let drained = match watcher.get_mut().get_mut().drain() {
-            Ok(drained) => drained,
-            Err(error) => {
-                self.warn(format!("file events cannot be read: {error}"));
-                return false;
-            }
-        };
-        if drained.overflowed {
-            self.report(&Event::Detail(
-                "file events overflowed: the whole tree was compared".into(),
-            ));
-        }
-        for root in &drained.gone_roots {
-            self.warn(format!("the watched folder {} is gone", root.display()));
-        }
-        let now = Moment::now();
-        let before = std::mem::take(&mut self.unfinished);
-        for path in drained.unfinished {
-            let since = before.get(&path).copied().unwrap_or(now);
-            self.unfinished.insert(path, since);
-        }
-        self.consider(&drained.changed);
-        !drained.changed.is_empty()
-    }
-
-    fn consider(&mut self, touched: &BTreeMap<PathBuf, Change>) {
+    /// Takes note of what was touched, and has it loaded if that changes the code.
+    pub(super) fn consider(&mut self, touched: &BTreeMap<PathBuf, Change>) {
         self.take_sources(touched);
         let changed = self.code.changes(touched, self.machine.newest_is_broken());
         for path in touched.keys().filter(|path| !changed.contains(*path)) {
-            let why = "same content as what serves, or not a file that was loaded";
+            let why = self.code.why_not(path);
             self.report(&Event::Detail(format!("no reload for {}: {why}", path.display())));
         }
         if !changed.is_empty() {
@@ -122,32 +80,6 @@ impl Supervisor {
             let saved = relevance::saved(&changed, now);
             self.drive(Input::Wanted(Cause { saved, ..Cause::changed(changed, now) }));
         }
-    }
-
-    /// Whether a file is in the middle of being written, so that jobs at the barrier wait.
-    pub(super) fn is_writing(&self) -> bool {
-        let now = Moment::now();
-        self.unfinished.values().any(|since| now.since(*since) < UNFINISHED_WRITE_MAX)
-    }
-
-    pub(super) fn unfinished_deadline(&self) -> Option<Moment> {
-        let now = Moment::now();
-        self.unfinished
-            .values()
-            .map(|since| *since + UNFINISHED_WRITE_MAX)
-            .filter(|at| now < *at)
-            .min()
-    }
-
-    /// A file that somebody keeps open is taken as it is; its close will be a change again.
-    pub(super) fn take_overdue_writes(&mut self, now: Moment) {
-        let overdue: BTreeMap<PathBuf, Change> = self
-            .unfinished
-            .iter()
-            .filter(|(_, since)| UNFINISHED_WRITE_MAX <= now.since(**since))
-            .map(|(path, _)| (path.clone(), Change::Written))
-            .collect();
-        self.consider(&overdue);
     }
 
     pub(super) fn reload_requested(&mut self) {
@@ -256,9 +188,7 @@ impl Supervisor {
 
     /// Takes note of what the newest attempt has loaded; what else it has read is watched from now on.
     pub(super) fn take_code(&mut self, code: LoadedCode) {
-        if let Some(watcher) = &mut self.watcher {
-            watcher.get_mut().get_mut().also_watch(code.opened().cloned().collect());
-        }
+        self.watching.also_watch(&code.opened().cloned().collect());
         self.code = code;
     }
 

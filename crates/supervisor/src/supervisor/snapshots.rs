@@ -32,16 +32,17 @@ impl Supervisor {
                 break;
             }
         }
-        if let Some(sources) = &mut self.sources {
+        if let Some(sources) = &mut self.sources
+            && !self.watching.holds_changes()
+        {
             sources.settle();
         }
     }
 
     /// Begins to read the files that are there.
     pub(super) fn read_sources(&mut self) {
-        let (Some(sources), Some(watcher)) = (&self.sources, &self.watcher) else { return };
-        let files = watcher.get_ref().get().files().cloned().collect();
-        match sources.first_reader(files) {
+        let Some(sources) = &self.sources else { return };
+        match sources.first_reader(self.watching.take_first_files()) {
             Ok(reader) => {
                 let inputs = self.inputs_sender.clone();
                 self.tasks.spawn_blocking(move || reader.run(&inputs));

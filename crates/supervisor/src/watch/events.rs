@@ -18,6 +18,9 @@ const FINISHED: ReadFlags = DISAPPEARED.union(ReadFlags::CLOSE_WRITE).union(Read
 const WATCH_ENDED: ReadFlags =
     ReadFlags::DELETE_SELF.union(ReadFlags::IGNORED).union(ReadFlags::UNMOUNT);
 
+/// Files that do not count and are named once each.
+const IGNORED_MAX: usize = 1_000;
+
 impl Watcher {
     pub(super) fn handle(&mut self, event: &Event) -> Result<(), WatchError> {
         if event.flags.contains(ReadFlags::QUEUE_OVERFLOW) {
@@ -61,7 +64,7 @@ impl Watcher {
     ) -> Result<(), WatchError> {
         if !flags.contains(ReadFlags::ATTRIB) {
             self.links_through(path);
-            self.roots_stale |= self.roots.iter().any(|root| root.starts_with(path));
+            self.roots_stale |= self.tops.keys().any(|top| top.starts_with(path));
         }
         if flags.intersects(DISAPPEARED) {
             if below(&self.tree.folders, path).next().is_some() {
@@ -82,7 +85,7 @@ impl Watcher {
         let in_tree = self.tree.folders.contains_key(dir);
         let on_the_way = self.links.has_place(path);
         if !in_tree {
-            self.roots_stale |= self.roots.iter().any(|root| root.starts_with(path));
+            self.roots_stale |= self.tops.keys().any(|top| top.starts_with(path));
         } else if name == VENV_MARK && flags.intersects(APPEARED) && !self.is_root(dir) {
             // A virtual environment is being made, and until now it looked like any folder.
             return self.forget(dir);
@@ -91,6 +94,9 @@ impl Watcher {
         if finished {
             self.created.remove(path);
             self.open.remove(path);
+        }
+        if finished && in_tree {
+            self.note_ignored(path);
         }
         if !on_the_way && (!in_tree || is_scratch(name)) {
             return;
@@ -106,6 +112,22 @@ impl Watcher {
             self.open.insert(path.to_owned());
         } else if flags.contains(ReadFlags::ATTRIB) && !self.open.contains(path) {
             self.compare_attributes(path);
+        }
+    }
+
+    /// Takes note of a file that does not count, once, for those who ask why nothing happens.
+    fn note_ignored(&mut self, path: &Path) {
+        if IGNORED_MAX <= self.ignored.len() || self.wants(path) {
+            return;
+        }
+        if self.ignored.insert(path.to_owned()) {
+            let scratch = path.file_name().is_some_and(is_scratch);
+            let why = if scratch {
+                "editors and tools give such names to copies"
+            } else {
+                "its name is none of those that are watched"
+            };
+            self.newly_ignored.insert(path.to_owned(), why);
         }
     }
 

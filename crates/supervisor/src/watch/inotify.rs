@@ -1,9 +1,13 @@
 //! The inotify descriptor, and which watch stands for which folder.
+//!
+//! Without a descriptor nobody tells anything: watches are only remembered, each by the folder's
+//! own identity, so that whoever looks at the disk instead learns the same of moves.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +15,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
 use super::error::WatchError;
+use super::tree::{Identity, identity};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Least size of an event, so that a count of bytes limits the count of events.
@@ -37,7 +42,7 @@ pub(super) const LEAVING: WatchFlags = WatchFlags::MOVE_SELF.union(WatchFlags::D
 /// One event as the kernel told it.
 #[derive(Debug)]
 pub(super) struct Event {
-    pub(super) watch: i32,
+    pub(super) watch: Watch,
     pub(super) flags: ReadFlags,
     /// Name in the watched folder; none if it is about the folder itself.
     pub(super) name: Option<OsString>,
@@ -60,12 +65,21 @@ pub(super) enum Added {
     Forbidden,
 }
 
-/// A non-blocking inotify descriptor with its watches.
+/// By what a watch is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Watch {
+    /// The kernel's number.
+    Told(i32),
+    /// The folder itself.
+    Remembered(Identity),
+}
+
+/// A non-blocking inotify descriptor with its watches, or watches alone.
 #[derive(Debug)]
 pub(super) struct Inotify {
-    descriptor: OwnedFd,
-    paths: HashMap<i32, PathBuf>,
-    watches: BTreeMap<PathBuf, i32>,
+    descriptor: Option<OwnedFd>,
+    paths: HashMap<Watch, PathBuf>,
+    watches: BTreeMap<PathBuf, Watch>,
     buffer: Vec<MaybeUninit<u8>>,
 }
 
@@ -76,24 +90,43 @@ impl Inotify {
             Err(Errno::MFILE | Errno::NFILE) => return Err(WatchError::TooManyInstances),
             Err(error) => return Err(WatchError::io(Path::new("inotify"), error)),
         };
-        Ok(Self {
-            descriptor,
+        let buffer = vec![MaybeUninit::uninit(); BUFFER_BYTES];
+        Ok(Self { descriptor: Some(descriptor), buffer, ..Self::silent() })
+    }
+
+    /// One that is never told anything.
+    pub(super) fn silent() -> Self {
+        Self {
+            descriptor: None,
             paths: HashMap::new(),
             watches: BTreeMap::new(),
-            buffer: vec![MaybeUninit::uninit(); BUFFER_BYTES],
-        })
+            buffer: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.descriptor.is_none()
+    }
+
+    /// Another descriptor of the same queue, to wait for.
+    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
+        match &self.descriptor {
+            Some(descriptor) => descriptor.try_clone(),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Everything that is queued now. What is queued meanwhile may be left for the next call,
     /// so that a program that writes without end cannot hold the reader.
     pub(super) fn read(&mut self) -> Result<Vec<Event>, Errno> {
         let mut events = Vec::new();
-        let queued = rustix::io::ioctl_fionread(&self.descriptor)? / EVENT_BYTES_MIN;
-        let mut reader = Reader::new(&self.descriptor, &mut self.buffer);
+        let Some(descriptor) = &self.descriptor else { return Ok(events) };
+        let queued = rustix::io::ioctl_fionread(descriptor)? / EVENT_BYTES_MIN;
+        let mut reader = Reader::new(descriptor, &mut self.buffer);
         while (events.len() as u64) < queued || !reader.is_buffer_empty() {
             match reader.next() {
                 Ok(event) => events.push(Event {
-                    watch: event.wd(),
+                    watch: Watch::Told(event.wd()),
                     flags: event.events(),
                     name: event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).into()),
                 }),
@@ -107,8 +140,7 @@ impl Inotify {
 
     /// Watches a folder, or asks more of its watch. No watch left is [`Errno::NOSPC`].
     pub(super) fn add(&mut self, path: &Path, flags: WatchFlags) -> Result<Added, Errno> {
-        let flags = flags | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW;
-        let watch = match inotify::add_watch(&self.descriptor, path, flags) {
+        let watch = match self.watch(path, flags) {
             Ok(watch) => watch,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE) => {
                 return Ok(Added::Absent);
@@ -128,6 +160,18 @@ impl Inotify {
         Ok(Added::Replaced)
     }
 
+    fn watch(&self, path: &Path, flags: WatchFlags) -> Result<Watch, Errno> {
+        let flags = flags | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW;
+        match &self.descriptor {
+            Some(descriptor) => inotify::add_watch(descriptor, path, flags).map(Watch::Told),
+            None => match path.symlink_metadata() {
+                Ok(metadata) if metadata.is_dir() => Ok(Watch::Remembered(identity(&metadata))),
+                Ok(_) => Err(Errno::NOTDIR),
+                Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+            },
+        }
+    }
+
     /// Stops watching; events that are still queued for it name no folder any more.
     pub(super) fn remove(&mut self, path: &Path) {
         if let Some(watch) = self.watches.remove(path) {
@@ -135,10 +179,12 @@ impl Inotify {
         }
     }
 
-    fn remove_watch(&mut self, watch: i32) {
+    fn remove_watch(&mut self, watch: Watch) {
         self.paths.remove(&watch);
-        // An error says that the folder is gone, and its watch with it.
-        let _gone = inotify::remove_watch(&self.descriptor, watch);
+        if let (Some(descriptor), Watch::Told(number)) = (&self.descriptor, watch) {
+            // An error says that the folder is gone, and its watch with it.
+            let _gone = inotify::remove_watch(descriptor, number);
+        }
     }
 
     /// Both maps hold these folders and no others.
@@ -153,14 +199,8 @@ impl Inotify {
     }
 
     /// The folder that a watch stands for.
-    pub(super) fn path(&self, watch: i32) -> Option<&Path> {
+    pub(super) fn path(&self, watch: Watch) -> Option<&Path> {
         self.paths.get(&watch).map(PathBuf::as_path)
-    }
-}
-
-impl AsFd for Inotify {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
     }
 }
 

@@ -119,6 +119,11 @@ impl Links {
         self.links.keys()
     }
 
+    /// The folder that a link leads to, if it is one that is followed.
+    pub(super) fn folder(&self, link: &Path) -> Option<&Path> {
+        self.links.get(link)?.folder.as_deref()
+    }
+
     /// Links that lie in the folder or below it.
     pub(super) fn below(&self, top: &Path) -> Vec<PathBuf> {
         below(&self.links, top).cloned().collect()

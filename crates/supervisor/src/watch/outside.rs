@@ -8,12 +8,14 @@ use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::WatchFlags;
+use rustix::io::Errno;
 
 use super::Watcher;
 use super::error::WatchError;
 use super::filter::has_foreign_part;
 use super::inotify::{APPEARING, Added, LEAVING, NAMES, TREE};
 use super::links::{Link, resolve};
+use super::part::Part;
 use super::tree::{Stamp, below, identity};
 
 /// A root that is replaced again and again while it is looked at is left to the next event.
@@ -26,7 +28,7 @@ impl Watcher {
             if !std::mem::take(&mut self.roots_stale) {
                 break;
             }
-            for root in self.roots.clone() {
+            for (root, shown) in self.tops.clone() {
                 let metadata = root.symlink_metadata().ok().filter(std::fs::Metadata::is_dir);
                 let there = metadata.map(|metadata| identity(&metadata));
                 let known = self.tree.folders.get(&root).map(|folder| folder.identity);
@@ -38,7 +40,7 @@ impl Watcher {
                     self.forget(&root);
                 }
                 if there.is_some() {
-                    self.enter(root.clone(), root)?;
+                    self.enter(root, shown)?;
                 }
             }
         }
@@ -74,9 +76,7 @@ impl Watcher {
         }
         if let (Some(folder), Some(shown)) = (now, self.shown_link(path)) {
             self.enter(folder.clone(), shown)?;
-            if changed {
-                self.newly_reached(&folder);
-            }
+            self.newly_reached(&folder);
         }
         Ok(())
     }
@@ -116,8 +116,10 @@ impl Watcher {
             // Its close will be an event of the link, too.
             return;
         }
+        // Where nobody tells, what a clock may hide is found by reading.
+        let same = if self.inotify.is_silent() { Stamp::same } else { Stamp::surely_same };
         match self.tree.files.get(path) {
-            Some(known) if !changed && known.surely_same(&stamp) => {}
+            Some(known) if !changed && same(known, &stamp) => {}
             _ => self.keep(path, stamp),
         }
     }
@@ -138,13 +140,19 @@ impl Watcher {
     /// A link leads elsewhere now. What cannot be reached in another way is gone, also what
     /// is linked from there.
     fn leave(&mut self, folder: &Path) {
+        let tops: Vec<_> = self.tops.keys().cloned().collect();
         let mut folders = self.links.folders();
         folders.insert(folder.to_owned());
         for folder in folders {
-            let known = self.tree.folders.get(&folder);
-            let by_link = known.is_some_and(|known| known.shown != folder);
-            if by_link && !self.links.reach(&self.roots, &folder) {
-                self.forget(&folder);
+            let known = self.tree.folders.get(&folder).map(|known| &known.shown);
+            let by_link =
+                known.or(self.elsewhere.get(&folder)).is_some_and(|shown| *shown != folder);
+            if !by_link || self.links.reach(&tops, &folder) {
+                continue;
+            }
+            self.forget(&folder);
+            if self.elsewhere.remove(&folder).is_some() {
+                self.parts.push(Part::Left(folder));
             }
         }
     }
@@ -163,7 +171,7 @@ impl Watcher {
     /// was put or could not be: then something may have happened between the last look and the
     /// watch, and roots and links are stale.
     pub(super) fn place_lookouts(&mut self) -> Result<bool, WatchError> {
-        if !std::mem::take(&mut self.lookouts_stale) {
+        if !std::mem::take(&mut self.lookouts_stale) || self.inotify.is_silent() {
             return Ok(false);
         }
         let needed = self.needed_lookouts();
@@ -187,7 +195,8 @@ impl Watcher {
                 // Something happened since the last look, and there was no watch to tell it.
                 Ok(Added::Absent) => again = true,
                 Ok(Added::Forbidden | Added::Elsewhere(_)) => {}
-                Err(error) => self.cannot_watch(&path, error)?,
+                Err(Errno::NOSPC) => self.starve(&path),
+                Err(error) => return Err(WatchError::io(&path, error)),
             }
         }
         if again {
@@ -216,7 +225,7 @@ impl Watcher {
                 needed.entry(dir.to_owned()).or_default().insert(flags);
             }
         };
-        for root in &self.roots {
+        for root in self.tops.keys() {
             let mut present = self.tree.folders.contains_key(root);
             for dir in root.ancestors().skip(1) {
                 if present {

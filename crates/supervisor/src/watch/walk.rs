@@ -10,7 +10,8 @@ use super::Watcher;
 use super::error::WatchError;
 use super::events::is_absent;
 use super::filter::{VENV_MARK, is_foreign, is_scratch};
-use super::inotify::{Added, TREE, watch_limit};
+use super::inotify::{Added, TREE};
+use super::part::Why;
 use super::tree::{Folder, Stamp, below, identity};
 
 /// Folders to enter: the path, and the path below a root by which it was come to.
@@ -18,7 +19,7 @@ type Todo = Vec<(PathBuf, PathBuf)>;
 
 impl Watcher {
     pub(super) fn is_root(&self, dir: &Path) -> bool {
-        self.roots.iter().any(|root| root == dir)
+        self.roots.iter().any(|root| root == dir) || self.tops.contains_key(dir)
     }
 
     /// Under which path below a root something in a folder of the tree is known to globs.
@@ -57,6 +58,9 @@ impl Watcher {
 
     /// Puts a watch on one folder. Tells whether the folder is new, so that it must be listed.
     fn watch(&mut self, dir: &Path, shown: PathBuf) -> Result<bool, WatchError> {
+        if self.is_left_to_polling(dir, &shown) {
+            return Ok(false);
+        }
         loop {
             match self.inotify.add(dir, TREE) {
                 Ok(Added::Same) => match self.tree.folders.get(dir) {
@@ -79,7 +83,12 @@ impl Watcher {
                     self.forget(&other);
                 }
                 Ok(Added::Absent | Added::Forbidden) => return Ok(false),
-                Err(error) => return self.cannot_watch(dir, error).map(|()| false),
+                Err(Errno::NOSPC) => {
+                    self.starve(dir);
+                    self.leave_to_polling(dir, &shown, Why::NoneLeft);
+                    return Ok(false);
+                }
+                Err(error) => return Err(WatchError::io(dir, error)),
             }
         }
         let Ok(metadata) = dir.symlink_metadata() else {
@@ -87,22 +96,8 @@ impl Watcher {
             return Ok(false);
         };
         self.lookouts.remove(dir);
-        self.tree.folders.insert(dir.to_owned(), Folder { shown, identity: identity(&metadata) });
+        self.tree.folders.insert(dir.to_owned(), Folder::new(shown, &metadata));
         Ok(true)
-    }
-
-    /// An error, unless it is one that was told before: then the rest goes on without it, and
-    /// the next drain tries again.
-    pub(super) fn cannot_watch(&mut self, path: &Path, error: Errno) -> Result<(), WatchError> {
-        if error != Errno::NOSPC {
-            return Err(WatchError::io(path, error));
-        }
-        self.compare = true;
-        if std::mem::replace(&mut self.starved, true) {
-            return Ok(());
-        }
-        let needed = self.count_folders();
-        Err(WatchError::TooManyWatches { path: path.to_owned(), needed, limit: watch_limit() })
     }
 
     /// Takes up what is in a folder of the tree: files, unless `same` says of the remembered
@@ -191,15 +186,13 @@ impl Watcher {
         for dir in folders {
             self.relist(&dir, Stamp::surely_same)?;
         }
-        let links: Vec<_> = self.links.paths().cloned().collect();
-        for link in links {
-            self.links_stale.entry(link).or_insert(false);
+        for link in self.links.paths() {
+            self.links_stale.entry(link.clone()).or_insert(false);
         }
         for path in self.lookouts.keys().cloned().collect::<Vec<_>>() {
             self.take_back_lookout(&path);
         }
         self.lookouts_stale = true;
-        self.starved &= self.compare;
         Ok(())
     }
 
@@ -244,11 +237,12 @@ impl Watcher {
 
     fn touch(&mut self, path: &Path) {
         let existed = self.tree.files.contains_key(path);
+        self.recent.insert(path.to_owned());
         self.touched.entry(path.to_owned()).or_insert(existed);
     }
 
     /// How many folders are watched or are to be.
-    fn count_folders(&self) -> usize {
+    pub(super) fn count_folders(&self) -> usize {
         let mut todo = self.roots.clone();
         let mut count = 0;
         while let Some(dir) = todo.pop() {

@@ -157,7 +157,7 @@ fn globs_choose_files_and_ignored_folders_are_not_watched() {
     let filter =
         Filter::new(&globs(&["**/*.py", "templates/**"]), &globs(&["data/**", "test_*.py"]))
             .unwrap();
-    let mut watcher = Watcher::start(std::slice::from_ref(&root), filter).unwrap();
+    let mut watcher = start_with(std::slice::from_ref(&root), &filter).unwrap();
     assert_eq!((watcher.file_count(), watcher.folder_count()), (2, 3));
     for name in ["templates/x/b.html", "data/big/a.py", "data/new/a.py", "test_a.py", "b.html"] {
         save(&root.join(name), "new");
@@ -200,7 +200,7 @@ fn a_root_whose_parents_go_and_come_back() {
     let top = folder.path().canonicalize().unwrap();
     let root = top.join("x/y/root");
     save(&root.join("a.py"), "old");
-    let mut watcher = Watcher::start(std::slice::from_ref(&root), everything_python()).unwrap();
+    let mut watcher = start(std::slice::from_ref(&root));
     for (from, to) in [("x", "moved"), ("moved", "x")] {
         fs::rename(top.join(from), top.join(to)).unwrap();
         let drained = watcher.drain().unwrap();
@@ -227,7 +227,7 @@ fn roots_in_each_other_and_given_twice() {
     save(&inner.join("a.py"), "old");
     save(&outer.join("b.py"), "old");
     let given = [outer.clone(), inner.clone(), outer.join("."), inner.clone()];
-    let mut watcher = Watcher::start(&given, everything_python()).unwrap();
+    let mut watcher = start(&given);
     assert_eq!(watcher.roots(), [outer.clone(), inner.clone()]);
     assert_eq!((watcher.file_count(), watcher.folder_count()), (2, 2));
     fs::remove_dir_all(outer.join("node_modules")).unwrap();
@@ -240,7 +240,7 @@ fn roots_in_each_other_and_given_twice() {
 #[test]
 fn a_root_must_be_a_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let start = |path: PathBuf| Watcher::start(&[path], everything_python()).unwrap_err();
+    let start = |path: PathBuf| start_with(&[path], &usual()).unwrap_err();
     let missing = start(folder.path().join("missing"));
     assert!(matches!(missing, WatchError::MissingFolder { .. }), "{missing}");
     save(&folder.path().join("file"), "");

@@ -1,11 +1,8 @@
 //! The watcher against the disk: every test plays with files and asks at once, without sleeping.
+//! Most are played twice: told by events, and looking by itself.
 
-mod barrier;
-mod files;
-mod folders;
-mod limits;
-mod outside;
-mod random;
+mod native;
+mod polled;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,10 +10,10 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use tempfile::TempDir;
 
-use super::{Change, Drained, Filter, Watcher};
+use super::{Change, Drained, Filter, Mode, WatchError, Watcher, Watchers, poller};
 
 /// A folder and its watcher.
-struct Play {
+struct Play<const POLLS: bool> {
     /// Removed at the end; the root lies in it.
     folder: TempDir,
     root: PathBuf,
@@ -26,7 +23,7 @@ struct Play {
 /// Paths below the root, as text, with what happened to them.
 type Changes = Vec<(String, Change)>;
 
-impl Play {
+impl<const POLLS: bool> Play<POLLS> {
     /// A root in which each of `files` exists, and says `old`.
     fn with(files: &[&str]) -> Self {
         Self::set_up(|root| {
@@ -41,7 +38,7 @@ impl Play {
         let root = folder.path().canonicalize().unwrap().join("root");
         fs::create_dir(&root).unwrap();
         prepare(&root);
-        let watcher = Watcher::start(std::slice::from_ref(&root), everything_python()).unwrap();
+        let watcher = started::<POLLS>(std::slice::from_ref(&root), &usual()).unwrap();
         Self { folder, root, watcher }
     }
 
@@ -55,7 +52,11 @@ impl Play {
     }
 
     fn drain(&mut self) -> Drained {
-        self.watcher.drain().unwrap()
+        if POLLS {
+            poller::look(&mut self.watcher).found.unwrap()
+        } else {
+            self.watcher.drain().unwrap()
+        }
     }
 
     /// What changed, when nothing else is to be said.
@@ -90,7 +91,7 @@ impl Play {
     /// The remembered tree is what a watcher that starts now would find.
     #[track_caller]
     fn expect_true(&self, context: &str) {
-        let fresh = Watcher::start(self.watcher.roots(), everything_python()).unwrap();
+        let fresh = started::<POLLS>(self.watcher.roots(), &usual()).unwrap();
         let names = |watcher: &Watcher| watcher.tree.files.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&self.watcher), names(&fresh), "files, {context}");
         let folders = |watcher: &Watcher| watcher.tree.folders.keys().cloned().collect::<Vec<_>>();
@@ -110,8 +111,16 @@ impl Play {
     }
 }
 
-fn everything_python() -> Filter {
-    Filter::new(&[], &[]).unwrap()
+/// Python files, and one kind of data.
+fn usual() -> Filter {
+    Filter::new(&["**/*.json".to_owned()], &[]).unwrap()
+}
+
+/// Watches folders in one of the ways.
+fn started<const POLLS: bool>(roots: &[PathBuf], filter: &Filter) -> Result<Watcher, WatchError> {
+    let mode = if POLLS { Mode::Poll } else { Mode::Native };
+    let watchers = Watchers::start(roots, filter, mode)?;
+    Ok(watchers.polled.or(watchers.native).unwrap())
 }
 
 /// Writes in place, with the folders that are missing.

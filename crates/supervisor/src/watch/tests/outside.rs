@@ -61,11 +61,6 @@ fn a_link_to_a_file_elsewhere() {
     play.expect(&[("a.py", Written)]);
     save(&real.with_file_name("unrelated.py"), "text");
     play.expect(&[]);
-    let mut file = fs::OpenOptions::new().append(true).open(&real).unwrap();
-    std::io::Write::write_all(&mut file, b"half").unwrap();
-    assert_eq!(play.drain().unfinished, BTreeSet::from([play.path("a.py")]));
-    drop(file);
-    play.expect(&[("a.py", Written)]);
     fs::remove_dir_all(play.beside("elsewhere")).unwrap();
     play.expect(&[("a.py", Removed)]);
     save(&real, "again");
@@ -188,7 +183,7 @@ fn a_root_that_is_given_as_a_link() {
     let top = folder.path().canonicalize().unwrap();
     save(&top.join("real/a.py"), "old");
     symlink("real", top.join("link")).unwrap();
-    let mut watcher = Watcher::start(&[top.join("link")], everything_python()).unwrap();
+    let mut watcher = start(&[top.join("link")]);
     assert_eq!(watcher.roots(), [top.join("real")]);
     save(&top.join("link/a.py"), "new");
     let changed: Vec<_> = watcher.drain().unwrap().changed.into_keys().collect();

@@ -125,7 +125,7 @@ fn random_play_while_it_is_watched() {
         });
         let mut before = play.watcher.tree.files.clone();
         while !player.is_finished() {
-            let drained = play.drain();
+            let drained = play.watcher.drain().unwrap();
             let after = play.watcher.tree.files.clone();
             expect_told(&before, &after, &drained.changed, &format!("seed {seed}"));
             before = after;
