@@ -191,7 +191,12 @@ impl Bound {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        run(Command::new("umount").arg("--lazy").arg(&self.shown));
+        // The first is for those who are not root.
+        let mut command = Command::new("fusermount");
+        let unmounted = run(command.arg("-uz").arg(&self.shown));
+        if !unmounted {
+            run(Command::new("umount").arg("--lazy").arg(&self.shown));
+        }
     }
 }
 

@@ -91,7 +91,8 @@ impl<T> Looks<T> {
         waiting
     }
 
-    fn is_overdue(&self, now: Moment) -> bool {
+    /// Whether the look that runs is waited for no longer.
+    pub(super) fn is_overdue(&self, now: Moment) -> bool {
         self.running.is_some_and(|began| LOOK_MAX <= now.since(began))
     }
 

@@ -470,9 +470,11 @@ impl Supervisor {
         }
         self.consider(&overdue);
         if let Some(polling) = &mut self.watching.polling {
+            if polling.looks.is_overdue(now) {
+                self.watching.settling.looked();
+            }
             let waiting = polling.looks.give_up(now);
             if !waiting.is_empty() {
-                self.watching.settling.looked();
                 self.warn(format!(
                     "the polled folders do not answer for {} s: jobs run without waiting for them",
                     LOOK_MAX.as_secs()
