@@ -20,7 +20,8 @@ pub(crate) struct ReloadArgs {
     #[arg(long, value_name = "DIR", env = "FRESHQ_WATCH", value_delimiter = ',')]
     pub(crate) watch: Vec<PathBuf>,
 
-    /// How changes are noticed: by `native` events, by `poll`ing, or `auto`: as each folder's file system allows
+    /// How changes are noticed: by `native` events, by `poll`ing, or `auto`, as each folder's file
+    /// system allows
     #[arg(long, env = "FRESHQ_WATCH_MODE", value_enum, default_value_t = WatchMode::Auto)]
     pub(crate) watch_mode: WatchMode,
 

@@ -126,7 +126,7 @@ async fn work(
     let printer = console.clone();
     let reporter = Arc::new(move |event: &Event| printer.print(event));
     let supervisor = Supervisor::new(settings::resolve(run, origins, found)?, client, reporter)?;
-    exit_code(supervisor.run().await, server)
+    exit_code(Box::pin(supervisor.run()).await, server)
 }
 
 async fn connect(source: Source, rq_version: &str) -> Result<Client, Error> {

@@ -204,8 +204,8 @@ fn before_the_first_generation_serves_and_without_redis_there_are_answers() {
     let context = project();
     let (gate, version) = gated(&context, "VERSION = 'v1'\n");
     context.write("app/version.py", &version);
-    let worker = context.unready_worker(&["--import", "app.tasks"]);
-    worker.wait_for("  code ");
+    let worker = context.unready_worker(&["--import", "app.tasks", "--verbose"]);
+    worker.wait_for("control socket");
     let until = std::time::Instant::now() + PATIENCE;
     while status(&context)["loading"]["generation"] != json!(1) {
         assert!(std::time::Instant::now() < until, "{}", worker.output());

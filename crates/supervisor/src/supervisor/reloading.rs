@@ -65,14 +65,20 @@ struct Measured {
 }
 
 impl Supervisor {
-    /// Takes note of what was touched, and has it loaded if that changes the code.
+    /// Takes note of what was touched, and has it loaded if that changes the code. A file is read after its
+    /// event: one that somebody has begun to write by then counts when that is over.
     pub(super) fn consider(&mut self, touched: &BTreeMap<PathBuf, Change>) {
         self.take_sources(touched);
-        let changed = self.code.changes(touched, self.machine.newest_is_broken());
+        let mut changed = self.code.changes(touched, self.machine.newest_is_broken());
         for path in touched.keys().filter(|path| !changed.contains(*path)) {
             let why = self.code.why_not(path);
             self.report(&Event::Detail(format!("no reload for {}: {why}", path.display())));
         }
+        if changed.is_empty() {
+            return;
+        }
+        self.read_events();
+        changed.retain(|path| !self.watching.is_being_written(path));
         if !changed.is_empty() {
             self.report(&Event::ChangeSeen { files: changed.clone() });
             self.hold_snapshots();

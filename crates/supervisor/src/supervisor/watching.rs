@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
@@ -216,6 +216,12 @@ impl Watching {
         native.chain(self.polling.iter().map(|polling| &polling.unfinished))
     }
 
+    /// Whether the end of a write is waited for.
+    pub(super) fn is_being_written(&self, path: &Path) -> bool {
+        let mut unfinished = self.unfinished().filter_map(|files| files.0.get(path));
+        unfinished.any(|patience| matches!(patience, Patience::Until(_)))
+    }
+
     fn is_unsettled(&self) -> bool {
         self.settling.holds() || self.unfinished().any(|files| files.deadline().is_some())
     }
@@ -320,8 +326,9 @@ impl Supervisor {
         self.judge_changes(locked)
     }
 
-    /// Tells whether files have changed.
-    fn read_events(&mut self) -> bool {
+    /// Reads the file events that are there; what they tell of is kept until it counts. Tells whether files
+    /// have changed.
+    pub(super) fn read_events(&mut self) -> bool {
         let Some(native) = &mut self.watching.native else { return false };
         let drained = match native.watcher.drain() {
             Ok(drained) => drained,

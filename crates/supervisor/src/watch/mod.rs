@@ -258,7 +258,8 @@ impl Watcher {
     /// One that knows nothing, for what the watcher of these folders will leave to it.
     #[must_use]
     pub fn silent_twin(&self) -> Self {
-        let twin = Self::new(self.roots.clone(), self.filter.clone(), Inotify::silent(), Mode::Poll);
+        let twin =
+            Self::new(self.roots.clone(), self.filter.clone(), Inotify::silent(), Mode::Poll);
         Self { also: self.also.clone(), ..twin }
     }
 
