@@ -216,7 +216,7 @@ fn retries_and_dependents_take_their_course() {
     let (status, output) = context.unready_worker(&["--burst"]).end();
     assert_eq!(status.code(), Some(0), "{output}");
     assert_eq!(context.eval(&format!("end({first})")), json!(["failed", "ValueError: boom"]));
-    assert_eq!(output.matches(" retry ").count(), 2, "{output}");
+    assert_eq!(output.matches("  retry  ").count(), 2, "{output}");
     assert_eq!(context.eval(&format!("end({child})")), json!(["finished", 2]));
 }
 
