@@ -247,49 +247,71 @@ fn where_events_are_missing_the_sweep_turns_to_polling() {
     worker.stop();
 }
 
+/// A worker in namespaces of its own, which the script prepares before it becomes the worker; none, and
+/// said, where the machine has no such namespaces.
+fn worker_in_namespace(context: &Context, script: &str) -> Option<Worker> {
+    let script = format!("{script} && exec \"$@\"");
+    let namespace = ["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];
+    let folder = context.project.path();
+    if !run(Command::new("unshare").args(namespace).arg("true").current_dir(folder)) {
+        let why = "skipped: no user namespaces here\n";
+        std::io::Write::write_all(&mut std::io::stderr(), why.as_bytes())
+            .expect("the test can do that");
+        return None;
+    }
+    let freshq = context.freshq();
+    let mut command = Command::new("unshare");
+    command.args(namespace).arg(freshq.get_program());
+    command.args(["worker", "--url", &context.redis.url(), "--reload", "--import", "app.tasks"]);
+    command.current_dir(folder);
+    for (name, value) in freshq.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let worker = Worker::start(command);
+    worker.wait_for("  ready ");
+    Some(worker)
+}
+
 /// Goal: what has no watch is polled, and this is said. Method: a user namespace has a limit of its own.
 #[test]
 fn beyond_the_limit_of_watches_folders_are_polled() {
-    for (limit, said) in [
-        ("max_inotify_watches", "no inotify watch is left for"),
-        ("max_inotify_instances", "no inotify instance is left for this user"),
+    for (limit, number, said) in [
+        ("max_inotify_watches", 1, "no inotify watch is left for"),
+        ("max_inotify_instances", 0, "no inotify instance is left for this user"),
     ] {
-        let number = u8::from(limit == "max_inotify_watches");
-        let script = format!("echo {number} > /proc/sys/user/{limit} && exec \"$@\"");
-        let namespace = ["--user", "--map-root-user", "sh", "-c", &script, "sh"];
-        if !run(Command::new("unshare").args(namespace).arg("true")) {
-            std::io::Write::write_all(
-                &mut std::io::stderr(),
-                b"skipped: no user namespaces here\n",
-            )
-            .unwrap();
-            return;
-        }
         let context = project();
-        let freshq = context.freshq();
-        let mut command = Command::new("unshare");
-        command.args(namespace).arg(freshq.get_program());
-        command.args([
-            "worker",
-            "--url",
-            &context.redis.url(),
-            "--reload",
-            "--import",
-            "app.tasks",
-        ]);
-        command.current_dir(context.project.path());
-        for (name, value) in freshq.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        let worker = Worker::start(command);
-        worker.wait_for("  ready ");
+        let script = format!("echo {number} > /proc/sys/user/{limit}");
+        let Some(worker) = worker_in_namespace(&context, &script) else { return };
         worker.wait_for(said);
         expect_fresh_jobs(&context, &worker, context.project.path(), 5);
         worker.stop();
     }
+}
+
+/// A container's `-v ./version.py:/app/version.py`.
+#[test]
+fn a_file_that_is_mounted_by_itself_is_named_and_once_more_when_it_is_blind() {
+    let context = project();
+    let host = tempfile::tempdir().unwrap();
+    let file = host.path().join("version.py");
+    fs_err::write(&file, "VERSION = 'v001'\n").unwrap();
+    let script = format!("mount --bind {} app/version.py", file.display());
+    let Some(worker) = worker_in_namespace(&context, &script) else { return };
+    worker.wait_for("app/version.py is mounted by itself");
+    let version = || context.eval("run('app.tasks.version')")[1].clone();
+    assert_eq!(version(), "v001");
+    // Written in place it is seen; replaced, as most editors do, it is not any more.
+    fs_err::write(&file, "VERSION = 'v002'\n").unwrap();
+    assert_eq!(version(), "v002");
+    fs_err::write(file.with_extension("new"), "VERSION = 'v003'\n").unwrap();
+    fs_err::rename(file.with_extension("new"), &file).unwrap();
+    worker.wait_for("app/version.py was replaced or removed on the host");
+    assert_eq!(version(), "v002");
+    let output = worker.stop();
+    assert_eq!(output.matches("was replaced or removed on the host").count(), 1, "{output}");
 }
 
 #[test]

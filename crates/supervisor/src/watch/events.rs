@@ -30,6 +30,11 @@ impl Watcher {
         // A watch that is not known was removed; what its events tell was found by listing.
         let Some(dir) = self.inotify.path(event.watch).map(Path::to_owned) else { return Ok(()) };
         match &event.name {
+            None if self.mounted_files.contains(&dir) => {
+                let folder = dir.parent().unwrap_or(&dir);
+                self.about_file(folder, &dir, event.flags);
+                Ok(())
+            }
             None => self.about_watched_folder(&dir, event.flags),
             Some(name) if event.flags.contains(ReadFlags::ISDIR) => {
                 self.about_folder(&dir, &dir.join(name), event.flags)

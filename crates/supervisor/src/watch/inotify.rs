@@ -37,14 +37,18 @@ pub(super) const NAMES: WatchFlags = WatchFlags::MOVE.union(WatchFlags::DELETE).
 pub(super) const APPEARING: WatchFlags =
     WatchFlags::CREATE.union(WatchFlags::MOVED_TO).union(LEAVING);
 /// Asked of the folders above a root: whether they are still what they were.
-pub(super) const LEAVING: WatchFlags = WatchFlags::MOVE_SELF.union(WatchFlags::DELETE_SELF);
+pub(super) const LEAVING: WatchFlags =
+    WatchFlags::MOVE_SELF.union(WatchFlags::DELETE_SELF).union(WatchFlags::ONLYDIR);
+/// Asked of a file that is mounted by itself: who writes it elsewhere is not in the folder that is seen here.
+pub(super) const MOUNTED_FILE: WatchFlags =
+    WatchFlags::ATTRIB.union(WatchFlags::CLOSE_WRITE).union(WatchFlags::MODIFY);
 
 /// One event as the kernel told it.
 #[derive(Debug)]
 pub(super) struct Event {
     pub(super) watch: Watch,
     pub(super) flags: ReadFlags,
-    /// Name in the watched folder; none if it is about the folder itself.
+    /// Name in the watched folder; none if it is about what is watched itself.
     pub(super) name: Option<OsString>,
 }
 
@@ -138,7 +142,7 @@ impl Inotify {
         Ok(events)
     }
 
-    /// Watches a folder, or asks more of its watch. No watch left is [`Errno::NOSPC`].
+    /// Watches a folder or a mounted file, or asks more of its watch. No watch left is [`Errno::NOSPC`].
     pub(super) fn add(&mut self, path: &Path, flags: WatchFlags) -> Result<Added, Errno> {
         let watch = match self.watch(path, flags) {
             Ok(watch) => watch,
@@ -161,7 +165,7 @@ impl Inotify {
     }
 
     fn watch(&self, path: &Path, flags: WatchFlags) -> Result<Watch, Errno> {
-        let flags = flags | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW;
+        let flags = flags | WatchFlags::DONT_FOLLOW;
         match &self.descriptor {
             Some(descriptor) => inotify::add_watch(descriptor, path, flags).map(Watch::Told),
             None => match path.symlink_metadata() {

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::Watcher;
 use super::error::WatchError;
 use super::filter::{is_foreign, is_scratch};
+use super::inotify::MOUNTED_FILE;
 use super::mounts::Mounts;
 use super::tree::Stamp;
 use crate::clock::Moment;
@@ -182,6 +183,10 @@ impl Watcher {
                      the change does not arrive here; mount the folder that it is in",
                     file.display()
                 ));
+                if !self.inotify.is_silent() {
+                    // Without a watch the sweep sees what happens to it.
+                    let _added = self.inotify.add(&file, MOUNTED_FILE);
+                }
                 self.mounted_files.push(file);
             }
         }
