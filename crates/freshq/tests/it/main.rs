@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_jobs;
+mod bases;
 mod beside;
 mod broken_code;
 mod canary;

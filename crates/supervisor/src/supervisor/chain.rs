@@ -43,6 +43,7 @@ impl Supervisor {
             took: std::time::Duration::from_nanos(ready.import_ns),
         });
         self.chain.base_ready(id, ready.clone());
+        self.base_deaths.is_ready();
         if !self.slots_started() {
             self.start_slots(ready);
         }
@@ -114,6 +115,8 @@ impl Supervisor {
                 self.warn(
                     "the new base ended while it started; the one before serves on".to_owned(),
                 );
+            } else if self.learned.libraries().is_empty() && self.slots_started() {
+                self.base_died();
             } else if self.learned.libraries().is_empty() {
                 let python = self.settings.interpreter.executable.display();
                 let text = format!("{python}: the base process ended while it started");
@@ -124,8 +127,7 @@ impl Supervisor {
         } else if self.chain.base().is_none() {
             self.drive(Input::BaseGone);
             if self.base_starting.is_none() && self.exit.is_none() {
-                self.warn("the base ended; another is started".to_owned());
-                self.start_base();
+                self.base_died();
             }
         }
     }

@@ -138,6 +138,7 @@ impl Supervisor {
             Some(Look::Over(changes)) => changes,
         };
         self.report(&Event::PackagesChanged { changes });
+        self.forgive_bases();
         self.learned.packages_are(&self.environment.installed.fingerprint());
         self.save_learned();
         match self.settings.isolation {

@@ -5,6 +5,7 @@
 //! their job; they ask here for a horse and are told through [`Orders`].
 //!
 //! * `asked.rs`: what is asked at the control socket.
+//! * `bases.rs`: bases that die.
 //! * `barrier.rs`: a slot has a job: which horse runs it?
 //! * `watching.rs`: the watchers of files, and what they find; `looks.rs`, `settling.rs`: when it counts.
 //! * `reloading.rs`: from changes and reports to generations.
@@ -22,6 +23,7 @@
 
 mod asked;
 mod barrier;
+mod bases;
 mod broken;
 mod chain;
 mod environment;
@@ -49,6 +51,7 @@ use tokio::task::JoinSet;
 
 use self::asked::Waiting;
 use self::barrier::Barrier;
+use self::bases::BaseDeaths;
 use self::environment::Environment;
 use self::reloading::{Loading, Version};
 use self::rollback::KnownFailures;
@@ -147,6 +150,7 @@ pub struct Supervisor {
     barrier: Barrier,
     /// The base that is importing its libraries, and until when it may.
     base_starting: Option<(BaseId, Moment)>,
+    base_deaths: BaseDeaths,
     /// Libraries were learned that the newest base does not have.
     base_outdated: bool,
     /// Jobs import libraries by themselves that neither base nor generation has.
@@ -227,6 +231,7 @@ impl Supervisor {
             known_failures: KnownFailures::default(),
             barrier: Barrier::new(settings.isolation, settings.workers.len()),
             base_starting: None,
+            base_deaths: BaseDeaths::new(settings.restarts_max),
             base_outdated: false,
             jobs_import_libraries: false,
             shutdown: Shutdown::default(),
@@ -360,6 +365,7 @@ impl Supervisor {
             self.base_starting.map(|(_, until)| until),
             self.watching.next_deadline(),
             self.environment.deadline(),
+            self.base_deaths.restart_at(),
         ]
         .into_iter()
         .flatten()
@@ -372,6 +378,7 @@ impl Supervisor {
         self.give_up_overdue_base(now);
         self.tick_watching(now);
         self.take_changed_packages(now);
+        self.restart_base(now);
         self.drive(machine::Input::Tick);
     }
 
@@ -383,7 +390,9 @@ impl Supervisor {
             && !matches!(self.settings.isolation, Isolation::Spawn);
         let busy = self.base_starting.is_some() || self.machine.loading().is_some();
         let running = self.shutdown.phase() == Phase::Running;
-        if self.base_outdated && useful && running && !busy {
+        // One that has died has pauses of its own.
+        let lives = self.chain.base().is_some();
+        if self.base_outdated && useful && running && lives && !busy {
             self.start_base();
         }
     }
@@ -395,6 +404,7 @@ impl Supervisor {
             Isolation::Spawn => Vec::new(),
         };
         self.base_outdated = false;
+        self.base_deaths.starts();
         self.jobs_import_libraries = false;
         match self.chain.start_base(&self.base_settings(libraries)) {
             Ok(id) => self.base_starting = Some((id, Moment::now() + BASE_START_MAX)),

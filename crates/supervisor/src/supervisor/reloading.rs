@@ -94,6 +94,9 @@ impl Supervisor {
 
     /// Feeds the machine and carries out what it asks for.
     pub(super) fn drive(&mut self, input: Input) {
+        if matches!(&input, Input::Wanted(cause) if cause.concerns_code()) {
+            self.forgive_bases();
+        }
         let effects = self.machine.handle(Moment::now(), input);
         self.carry_out(effects);
     }
