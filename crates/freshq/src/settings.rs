@@ -28,14 +28,20 @@ pub(crate) struct Decision<T> {
     pub(crate) why: String,
 }
 
-/// Whether to reload: option, `FRESHQ_RELOAD`, `RQ_WORKER_AUTORELOAD`, file, default off.
+/// Whether to reload: option, `FRESHQ_RELOAD`, `RQ_WORKER_AUTORELOAD`, file; default off, unless it is said
+/// when.
 pub(crate) fn reload(args: &ReloadArgs, origins: &Origins) -> Result<Decision<bool>, Error> {
-    let origin = origins.get("reload");
     if args.no_reload {
         return Ok(Decision { value: false, why: "--no-reload".to_owned() });
     }
+    let (option, value) = if origins.get("reload") < origins.get("reload_on") {
+        ("reload_on", true)
+    } else {
+        ("reload", args.reload)
+    };
+    let origin = origins.get(option);
     let mut by_variable = None;
-    if origin <= Origin::File {
+    if origin < Origin::CommandLine {
         for name in [env_vars::RQ_WORKER_AUTORELOAD, env_vars::FRESHQ_RELOAD] {
             by_variable = env_vars::flag(name)?.map(|value| (value, name)).or(by_variable);
         }
@@ -45,7 +51,7 @@ pub(crate) fn reload(args: &ReloadArgs, origins: &Origins) -> Result<Decision<bo
         None if origin == Origin::Default => {
             Decision { value: false, why: "default; --reload turns it on".to_owned() }
         }
-        None => Decision { value: args.reload, why: origins.name("reload") },
+        None => Decision { value, why: origins.name(option) },
     })
 }
 
@@ -110,6 +116,17 @@ pub(crate) fn import_path(args: &SharedArgs) -> Vec<PathBuf> {
         args.python.path.clone()
     };
     given.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect()
+}
+
+/// A path as it is seen from this folder, which has no symlinks on its way; it holds when that is gone.
+fn beside(here: &Path, path: &Path) -> PathBuf {
+    let mut folder = here;
+    let mut rest = path;
+    while let Ok(further) = rest.strip_prefix("..") {
+        folder = folder.parent().unwrap_or(folder);
+        rest = further;
+    }
+    folder.join(rest)
 }
 
 fn canonical_folder(folder: &Path) -> Result<PathBuf, Error> {
@@ -219,6 +236,7 @@ pub(crate) fn resolve(
         isolation: args.isolation.isolation(&class, origins)?,
         reload: found.reload.then(|| ReloadSettings {
             on_broken,
+            on: args.reload.reload_on.as_deref().map(|file| beside(found.here, file)),
             canary_jobs: args.reload.canary.unwrap_or(0),
             mode: match args.reload.watch_mode {
                 args::WatchMode::Auto => Mode::Auto,
@@ -245,6 +263,18 @@ pub(crate) fn resolve(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_beside_a_folder_does_not_lead_through_it() {
+        let here = Path::new("/srv/releases/one");
+        for (path, seen) in [
+            ("../../current", "/srv/current"),
+            ("deployed", "/srv/releases/one/deployed"),
+            ("/run/deployed", "/run/deployed"),
+        ] {
+            assert_eq!(beside(here, Path::new(path)), Path::new(seen));
+        }
+    }
 
     #[test]
     fn the_key_prefix_is_read_where_rq_reads_it() {

@@ -181,6 +181,8 @@ pub struct ReuseLimits {
 pub struct ReloadSettings {
     /// What happens while the newest code cannot be imported.
     pub on_broken: OnBroken,
+    /// Reload when this file changes, and only then.
+    pub on: Option<PathBuf>,
     /// Jobs that new code runs one by one before it serves all; zero: it serves at once.
     pub canary_jobs: u32,
     /// How changes are noticed.

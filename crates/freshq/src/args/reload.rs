@@ -42,6 +42,10 @@ pub(crate) struct ReloadArgs {
     #[arg(long, env = "FRESHQ_ON_BROKEN", value_enum, default_value_t = OnBroken::Keep)]
     pub(crate) on_broken: OnBroken,
 
+    /// Reload when this file changes, and only then: a deploy marker, or the symlink to a release folder
+    #[arg(long, value_name = "FILE", env = "FRESHQ_RELOAD_ON")]
+    pub(crate) reload_on: Option<PathBuf>,
+
     /// New code first runs N jobs, one by one, while the old code runs the others; if one of them
     /// dies, or fails as none did before, the old code serves on [default: 0, new code serves at once]
     #[arg(long, value_name = "N", env = "FRESHQ_CANARY")]

@@ -200,7 +200,12 @@ fn trace_reload(console: &Console, args: &SharedArgs, reload: &Decision<bool>) {
             crate::args::OnBroken::Keep => "broken code: the last good code serves on",
             crate::args::OnBroken::Hold => "broken code: jobs wait until it is mended",
         };
-        decided(console, "reload", "on".to_owned(), &format!("{why}; {broken}"));
+        let choice = match &args.reload.reload_on {
+            Some(file) if file.exists() => format!("when {} changes", file.display()),
+            Some(file) => format!("when {} is made or changes", file.display()),
+            None => "on".to_owned(),
+        };
+        decided(console, "reload", choice, &format!("{why}; {broken}"));
     } else {
         decided(console, "reload", "off".to_owned(), why);
     }

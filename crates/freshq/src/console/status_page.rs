@@ -137,7 +137,11 @@ impl Page<'_> {
                 let files = count(watching.files, "file that counts", "files that count");
                 let folders: Vec<_> = watching.folders.iter().map(PathBuf::from).collect();
                 let folders = self.columns.files(folders.iter());
-                format!("{files} in {folders}, by {}", watching.how)
+                let only = watching.only_on.as_ref().map(PathBuf::from);
+                let only = only.map(|file| {
+                    format!("; reloads when {} changes", self.columns.files([&file].into_iter()))
+                });
+                format!("{files} in {folders}, by {}{}", watching.how, only.unwrap_or_default())
             }
             None => "off; `freshq reload` loads what is saved".to_owned(),
         };

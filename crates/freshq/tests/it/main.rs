@@ -33,6 +33,7 @@ mod project_file;
 mod python_hooks;
 mod record;
 mod reload;
+mod reload_on;
 mod rollback;
 mod scheduler;
 mod snapshots;

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 
-from . import config, django_project, generation, heroku, lifeline, memory, renewal
+from . import config, django_project, generation, heroku, lifeline, memory, release, renewal
 from .children import Children, task_count, wait_status
 from .frames import Closed, ControlLink
 from .leftovers import Before, tasks_after_a_fork
@@ -49,7 +49,7 @@ def connect():
     lifeline.hold(link.take_fd())
     # What crashes prints where; and what is stuck in an import, when it is asked to end.
     faulthandler.enable()
-    return link, settings
+    return link, release.move(settings, settings["release"] and settings["release"]["now"])
 
 
 def _control_socket():

@@ -8,7 +8,20 @@ import socket
 import sys
 import time
 
-from . import config, django_project, failure, hooks, horse, lifeline, loader, logs, past, shadows, warmup
+from . import (
+    config,
+    django_project,
+    failure,
+    hooks,
+    horse,
+    lifeline,
+    loader,
+    logs,
+    past,
+    release,
+    shadows,
+    warmup,
+)
 from .children import fork
 from .frames import Closed, ControlLink
 from .leftovers import Before
@@ -21,19 +34,24 @@ def main(sock, line, note, order, settings):
         os.setpgid(0, 0)
         lifeline.hold(line)
         link = ControlLink(sock)
+        settings = release.move(settings, order["release_now"])
         user = loader.UserCode(settings)
         user.progress.write_to(note)
         # No collection while modules are imported: it would look at all of them again and again, and find
         # next to nothing. What there is stays shared by all horses.
         gc.disable()
         folder = past.newest_folder()
-        shadowed = shadows.among(order["changed"], user)
+        shadowed = shadows.among([*order["changed"], *release.names(settings)], user)
         if shadowed:
             report = {"kind": "shadowed", "names": shadowed}
         else:
+            user.past.position = order["position"]
+            if user.past.position is not None:
+                past.install(user, folder)
             make_tools, report = load(order, user, settings)
         user.noting = True
-        past.install(user, folder)
+        if user.past.position is None:
+            past.install(user, folder)
         gc.freeze()
         gc.enable()
         link.send(report)

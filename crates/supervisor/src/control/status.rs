@@ -103,6 +103,9 @@ pub struct Watching {
     pub files: usize,
     /// Folders of the user's code.
     pub folders: Vec<String>,
+    /// The only file whose change is a reload; none: all that count are.
+    #[serde(default)]
+    pub only_on: Option<String>,
 }
 
 /// A reload that is done.

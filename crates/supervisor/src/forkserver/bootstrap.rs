@@ -37,6 +37,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/own_worker.py",
     "freshq_runtime/past.py",
     "freshq_runtime/progress.py",
+    "freshq_runtime/release.py",
     "freshq_runtime/renewal.py",
     "freshq_runtime/reuse.py",
     "freshq_runtime/shadows.py",

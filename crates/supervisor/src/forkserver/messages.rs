@@ -42,6 +42,21 @@ pub struct BaseSettings {
     pub reuse: Option<ReuseLimits>,
     /// What a worker class of the user's own is made with.
     pub worker: WorkerOptions,
+    /// The release that these folders may be of.
+    pub release: Option<Release>,
+}
+
+/// A folder of user code that a symlink leads to, until that leads to another.
+#[derive(Clone, Debug, Serialize)]
+pub struct Release {
+    /// The folder that the supervisor was started in.
+    pub here: PathBuf,
+    /// The symlink.
+    pub link: PathBuf,
+    /// The folder of the release that all folders are told of.
+    pub at: PathBuf,
+    /// The folder of the one that is to run.
+    pub now: PathBuf,
 }
 
 /// What RQ's command line gives to a worker.
@@ -74,8 +89,6 @@ pub struct SpawnSettings<'a> {
     pub order: LoadOrder,
     /// The code that its generation has; none for the first, which loads what is on disk.
     pub snapshot: Option<&'a Snapshot>,
-    /// Where in the manifest that code is, for what only some interpreters import.
-    pub position: Option<Position>,
 }
 
 /// What a generation is to load.
@@ -88,6 +101,10 @@ pub struct LoadOrder {
     pub compiled: BTreeMap<PathBuf, String>,
     /// Names that files have which changed: libraries of these names may be the user's by now.
     pub changed: Vec<String>,
+    /// Folder of the release that is to run, if there are such.
+    pub release_now: Option<PathBuf>,
+    /// Where in the manifest the code is that is to be loaded; none: what is on disk.
+    pub position: Option<Position>,
 }
 
 /// Path and hash of each user module of a generation.

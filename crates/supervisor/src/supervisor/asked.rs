@@ -170,7 +170,8 @@ impl Supervisor {
         Some(Watching {
             how: how.to_owned(),
             files,
-            folders: self.settings.roots.iter().map(text).collect(),
+            folders: self.roots().iter().map(text).collect(),
+            only_on: self.settings.reload.as_ref()?.on.as_ref().map(text),
         })
     }
 }

@@ -28,6 +28,7 @@ impl Supervisor {
         if let Some(loading) = &mut self.loading {
             loading.broken = Some((broken, by));
             self.drain_watcher();
+            self.note_deployed();
             self.judge_broken();
         }
     }
@@ -40,9 +41,9 @@ impl Supervisor {
         let Some(loading) = self.loading.take_if(|loading| loading.broken.is_some()) else {
             return;
         };
-        let Some((broken, by)) = loading.broken else { return };
+        let moved = loading.moved(&self.code);
         let generation = loading.generation;
-        let moved = self.code.moved();
+        let Some((broken, by)) = loading.broken else { return };
         let certain = self.machine.is_final(&moved);
         if let Some(problem) = broken.hook.filter(|_| certain && !self.listening) {
             // As RQ, whose command ends. Once jobs could be run it is broken code like any other.

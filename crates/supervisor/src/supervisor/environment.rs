@@ -68,6 +68,11 @@ impl Environment {
         Ok(())
     }
 
+    /// The folders of packages.
+    pub(super) fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
     pub(super) fn events(&self) -> Option<&AsyncFd<OwnedFd>> {
         self.events.as_ref()
     }

@@ -86,6 +86,11 @@ impl<T> Looks<T> {
         if !self.is_overdue(now) {
             return Vec::new();
         }
+        self.take_waiting()
+    }
+
+    /// All who wait.
+    pub(super) fn take_waiting(&mut self) -> Vec<T> {
         let mut waiting = std::mem::take(&mut self.served);
         waiting.append(&mut self.next);
         waiting

@@ -13,6 +13,7 @@
 //! * `rollback.rs`: back to the generation before, and canaries.
 //! * `equal_code.rs`: a change that compiles to the code that serves.
 //! * `snapshots.rs`: what later imports of a job see.
+//! * `marked.rs`: reloading when one file changes, and only then.
 //! * `chain.rs`: what base and generations say, and their ends.
 //! * `environment.rs`: installed packages change.
 //! * `upkeep.rs`: maintenance and the scheduler, beside the slots.
@@ -29,6 +30,7 @@ mod chain;
 mod environment;
 mod equal_code;
 mod looks;
+mod marked;
 mod reloading;
 mod rollback;
 mod settling;
@@ -53,6 +55,7 @@ use self::asked::Waiting;
 use self::barrier::Barrier;
 use self::bases::BaseDeaths;
 use self::environment::Environment;
+use self::marked::Marked;
 use self::reloading::{Loading, Version};
 use self::rollback::KnownFailures;
 use self::slots::{SlotKit, SlotState};
@@ -147,6 +150,7 @@ pub struct Supervisor {
     /// What the generations that live have loaded.
     versions: BTreeMap<GenerationId, Version>,
     known_failures: KnownFailures,
+    marked: Option<Marked>,
     barrier: Barrier,
     /// The base that is importing its libraries, and until when it may.
     base_starting: Option<(BaseId, Moment)>,
@@ -229,6 +233,7 @@ impl Supervisor {
             loading: None,
             versions: BTreeMap::new(),
             known_failures: KnownFailures::default(),
+            marked: Marked::of(&settings),
             barrier: Barrier::new(settings.isolation, settings.workers.len()),
             base_starting: None,
             base_deaths: BaseDeaths::new(settings.restarts_max),
@@ -271,6 +276,7 @@ impl Supervisor {
             self.tasks.spawn(socket.serve(self.inputs_sender.clone()));
         }
         self.watch_packages();
+        self.say_what_stays();
         self.start_base();
         self.read_sources();
         while self.exit.is_none() && !self.slots_are_done() {
@@ -302,6 +308,7 @@ impl Supervisor {
                 // The barrier: whatever was saved before the job was enqueued is readable now.
                 self.drain_watcher();
                 self.pass_when_looked(request);
+                self.look_at_marker();
             }
             Input::Looked(looked) => self.looked(looked),
             Input::Spawned(horse, message) => self.spawned(horse, message),
@@ -341,6 +348,7 @@ impl Supervisor {
 
     /// After every turn: what follows from the new state.
     fn settle(&mut self) {
+        self.take_marker();
         self.judge_broken();
         self.give_horses();
         self.renew_base();
@@ -366,6 +374,7 @@ impl Supervisor {
             self.watching.next_deadline(),
             self.environment.deadline(),
             self.base_deaths.restart_at(),
+            self.marked.as_ref().map(Marked::next_look),
         ]
         .into_iter()
         .flatten()
@@ -379,6 +388,7 @@ impl Supervisor {
         self.tick_watching(now);
         self.take_changed_packages(now);
         self.restart_base(now);
+        self.look_at_marker_if_due(now);
         self.drive(machine::Input::Tick);
     }
 
@@ -436,6 +446,7 @@ impl Supervisor {
                 Isolation::Reuse(limits) => Some(limits),
             },
             worker: self.worker_options(),
+            release: self.release(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! From file events and reports to generations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::forkserver::import_note::ImportNote;
 use crate::forkserver::messages::{Broken, Learned, LoadOrder, Loaded, Snapshot};
 use crate::reload::machine::{BrokenBy, Cause, Effect, GenerationId, Input};
 use crate::reload::relevance::{self, LoadedCode};
+use crate::reload::sources::Position;
 use crate::settings::Isolation;
 use crate::shutdown::Phase;
 use crate::watch::Change;
@@ -29,6 +30,10 @@ pub(super) struct Loading {
     pub(super) hung_up: bool,
     /// How its process has ended.
     pub(super) status: Option<i32>,
+    /// The release that it is of.
+    release: Option<PathBuf>,
+    /// Where in the manifest its code is; none: it loads what is on disk.
+    pub(super) position: Option<Position>,
     /// Which module it is at.
     pub(super) note: Option<ImportNote>,
     /// It took too long and was asked to end.
@@ -44,6 +49,11 @@ impl Loading {
     pub(super) fn has_said(&self) -> bool {
         self.broken.is_some()
     }
+
+    /// Files that are others on the disk than those that it has loaded, where it was to load the disk.
+    pub(super) fn moved(&self, code: &LoadedCode) -> BTreeSet<PathBuf> {
+        if self.position.is_some() { BTreeSet::new() } else { code.moved() }
+    }
 }
 
 /// What a generation has loaded.
@@ -53,6 +63,8 @@ pub(super) struct Version {
     pub(super) snapshot: Snapshot,
     /// The user's files as it compiled them.
     pub(super) code: LoadedCode,
+    /// The release that it is of.
+    pub(super) release: Option<PathBuf>,
 }
 
 /// How long the steps of a loading took.
@@ -79,7 +91,7 @@ impl Supervisor {
         }
         self.read_events();
         changed.retain(|path| !self.watching.is_being_written(path));
-        if !changed.is_empty() {
+        if !changed.is_empty() && !self.left_for_marker(&changed) {
             self.report(&Event::ChangeSeen { files: changed.clone() });
             self.hold_snapshots();
             let now = Moment::now();
@@ -131,7 +143,13 @@ impl Supervisor {
 
     fn load(&mut self, generation: GenerationId, cause: Cause) {
         let mut order = self.load_order(self.compiled_before(&cause));
-        order.changed = module_names(&cause.changed);
+        if cause.concerns_code() {
+            let mut changed = self.take_left_for_marker();
+            changed.extend(cause.changed.iter().cloned());
+            order.changed = module_names(&changed);
+        } else {
+            order.position = self.deployed();
+        }
         let asked = Moment::now();
         self.loading = Some(Loading {
             generation,
@@ -142,6 +160,8 @@ impl Supervisor {
             snapshot: Snapshot::new(),
             hung_up: false,
             status: None,
+            release: order.release_now.clone(),
+            position: order.position,
             note: None,
             overdue: false,
             compared_with: self.machine.serving(),
@@ -164,7 +184,13 @@ impl Supervisor {
         let named = self.settings.imports.iter().map(|name| (name.clone(), true));
         let all = named.chain(learned);
         let modules = all.filter(|(name, _)| self.learned.is_for_generations(name)).collect();
-        LoadOrder { modules, compiled, changed: Vec::new() }
+        LoadOrder {
+            modules,
+            compiled,
+            changed: Vec::new(),
+            release_now: self.release_now(),
+            position: None,
+        }
     }
 
     /// The loading generation has imported everything: compare it with the disk.
@@ -181,7 +207,9 @@ impl Supervisor {
         self.take_code(LoadedCode::new(report.files, report.opened));
         let began = Moment::now();
         self.drain_watcher();
-        let moved = self.code.moved();
+        self.note_deployed();
+        let loading = self.loading.as_ref();
+        let moved = loading.map(|loading| loading.moved(&self.code)).unwrap_or_default();
         if let Some(loading) = &mut self.loading {
             loading.snapshot = report.snapshot;
             loading.loaded = Some(Measured {
@@ -213,7 +241,11 @@ impl Supervisor {
         self.send_to_bed(&BTreeMap::new());
         let loading = self.loading.take()?;
         self.versions.retain(|id, _| self.machine.is_alive(*id));
-        let version = Version { snapshot: loading.snapshot, code: self.code.clone() };
+        let version = Version {
+            snapshot: loading.snapshot,
+            code: self.code.clone(),
+            release: loading.release,
+        };
         self.versions.insert(generation, version);
         let measured = loading.loaded?;
         let hash = self.code.fingerprint();
@@ -221,6 +253,7 @@ impl Supervisor {
         self.ledger.keep(|id| self.machine.is_alive(id));
         self.ledger.serves(generation, hash, now);
         self.hold_snapshots_before(generation);
+        self.hold_snapshots_at_deployed();
         let loaded = measured.imported.since(measured.begun);
         Some(Serving {
             generation,

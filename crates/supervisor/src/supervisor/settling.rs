@@ -79,6 +79,11 @@ impl Settling {
         self.looking = true;
     }
 
+    /// Whether such a look has not ended.
+    pub(super) fn waits_for_look(&self) -> bool {
+        self.looking
+    }
+
     /// A look at the disk has ended.
     pub(super) fn looked(&mut self) {
         self.looking = false;

@@ -21,12 +21,11 @@ impl Supervisor {
         order: LoadOrder,
         snapshot: Option<&Snapshot>,
     ) -> io::Result<ImportNote> {
-        let settings = SpawnSettings {
-            base: self.base_settings(Vec::new()),
-            order,
-            snapshot,
-            position: snapshot.and_then(|_| self.position(generation)),
-        };
+        let mut base = self.base_settings(Vec::new());
+        if let Some((release, now)) = base.release.as_mut().zip(order.release_now.as_ref()) {
+            release.now.clone_from(now);
+        }
+        let settings = SpawnSettings { base, order, snapshot };
         self.chain.spawn(generation, &settings, self.settings.load_max)
     }
 
@@ -38,7 +37,10 @@ impl Supervisor {
     ) -> io::Result<()> {
         let Some(version) = self.versions.remove(&generation) else { return Ok(()) };
         let result = (0..count).try_for_each(|_| {
-            let order = self.load_order(BTreeMap::new());
+            let mut order = self.load_order(BTreeMap::new());
+            order.release_now.clone_from(&version.release);
+            // For what only some interpreters import.
+            order.position = self.position(generation);
             self.spawn(generation, order, Some(&version.snapshot)).map(drop)
         });
         self.versions.insert(generation, version);

@@ -223,7 +223,8 @@ impl Watching {
     }
 
     fn is_unsettled(&self) -> bool {
-        self.settling.holds() || self.unfinished().any(|files| files.deadline().is_some())
+        let waits = self.settling.holds() || self.settling.waits_for_look();
+        waits || self.unfinished().any(|files| files.deadline().is_some())
     }
 
     pub(super) fn next_deadline(&self) -> Option<Moment> {
@@ -236,6 +237,20 @@ impl Watching {
 
     fn is_locked(&self) -> bool {
         is_locked(&self.locks)
+    }
+
+    /// Where nobody tells, what is on disk now is to be known before anything counts.
+    pub(super) fn look_again(&mut self, now: Moment) {
+        if let Some(polling) = &mut self.polling {
+            polling.looks.want();
+            self.settling.wait_for_look();
+            self.begin_look_if_due(now);
+        }
+    }
+
+    /// Jobs that wait for a look.
+    pub(super) fn take_waiting(&mut self) -> Vec<HorseRequest> {
+        self.polling.as_mut().map(|polling| polling.looks.take_waiting()).unwrap_or_default()
     }
 
     fn begin_look_if_due(&mut self, now: Moment) {
@@ -297,7 +312,7 @@ impl Supervisor {
 
     /// Whether files are in the middle of being written or checked out, so that jobs at the barrier wait.
     pub(super) fn is_writing(&self) -> bool {
-        self.watching.is_unsettled()
+        !self.waits_for_marker() && self.watching.is_unsettled()
     }
 
     /// A job waits until everything that was saved before it was taken is known.
@@ -442,11 +457,7 @@ impl Supervisor {
         match self.watching.settling.judge(locked, Moment::now()) {
             Verdict::Nothing => false,
             Verdict::LookAgain => {
-                if let Some(polling) = &mut self.watching.polling {
-                    polling.looks.want();
-                    self.watching.settling.wait_for_look();
-                    self.watching.begin_look_if_due(Moment::now());
-                }
+                self.watching.look_again(Moment::now());
                 self.drain_once()
             }
             Verdict::Take(changes) => {
