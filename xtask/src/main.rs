@@ -2,10 +2,13 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for developers")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-const USAGE: &str = "usage: cargo xtask tidy | reference | prove [SAVES] | prove-watch [SAVES] | bench [harness arguments]";
+const USAGE: &str = "usage: cargo xtask tidy | reference | prove [SAVES] | prove-watch [SAVES] | bench [harness arguments]
+       cargo xtask crash-test [--faults N] [--jobs N] [--seed N] [--peer rq]";
 
 /// How often `prove` saves code in each of its tests.
 const PROOF_SAVES: &str = "10000";
@@ -22,6 +25,7 @@ fn main() -> ExitCode {
         Some("prove-watch") => {
             prove_watch(&root, &args.next().unwrap_or_else(|| WATCH_SAVES.to_owned()))
         }
+        Some("crash-test") => crash_test(&root, args),
         Some("bench") => bench(&root, args.collect()),
         _ => {
             eprintln!("{USAGE}");
@@ -65,6 +69,38 @@ fn prove_watch(root: &Path, saves: &str) -> ExitCode {
         .args(["test", "-p", "supervisor", "--lib", "watch::tests::native::barrier::many_saves"])
         .args(["--", "--nocapture"])
         .env("WATCH_SAVES", saves)
+        .current_dir(root)
+        .status();
+    if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the crash test with many more faults and jobs than the suite has time for; with `--peer rq` the
+/// same is done to RQ's own workers, and shown beside it.
+fn crash_test(root: &Path, mut args: impl Iterator<Item = String>) -> ExitCode {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut told = BTreeMap::from([
+        ("FRESHQ_CRASH_FAULTS", "1000".to_owned()),
+        ("FRESHQ_CRASH_JOBS", "100000".to_owned()),
+        ("FRESHQ_CRASH_SEED", now.subsec_nanos().to_string()),
+    ]);
+    while let Some(option) = args.next() {
+        let name = match option.as_str() {
+            "--faults" => "FRESHQ_CRASH_FAULTS",
+            "--jobs" => "FRESHQ_CRASH_JOBS",
+            "--seed" => "FRESHQ_CRASH_SEED",
+            "--peer" => "FRESHQ_CRASH_PEER",
+            _ => "",
+        };
+        let Some(value) = args.next().filter(|_| !name.is_empty()) else {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        };
+        told.insert(name, value);
+    }
+    let status = Command::new("cargo")
+        .args(["test", "-p", "freshq", "--test", "it", "crash::", "--", "--nocapture"])
+        .args(["--test-threads", "1"])
+        .envs(told)
         .current_dir(root)
         .status();
     if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -29,7 +29,7 @@
 //! 4. An environment without a stamp is made anew.
 
 pub mod cache;
-mod lock;
+pub mod lock;
 pub mod python;
 pub mod redis;
 pub mod testing;

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 const LOOK_AGAIN_MS: u64 = 2;
 
 /// Opens (and creates, readable by its owner only) a file that is used as a lock.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+pub fn open(path: &Path) -> io::Result<File> {
     let file = fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -35,12 +35,12 @@ pub(crate) fn try_exclusive(file: &File) -> io::Result<bool> {
 }
 
 /// Takes the lock together with others, unless somebody has it alone.
-pub(crate) fn try_shared(file: &File) -> io::Result<bool> {
+pub fn try_shared(file: &File) -> io::Result<bool> {
     attempt(file, FlockOperation::NonBlockingLockShared)
 }
 
 /// Takes the lock for this holder alone, however long that takes.
-pub(crate) fn exclusive(file: &File) -> io::Result<()> {
+pub fn exclusive(file: &File) -> io::Result<()> {
     loop {
         match flock(file, FlockOperation::LockExclusive) {
             Err(Errno::INTR) => {}

@@ -36,6 +36,11 @@ impl Keys {
         format!("{}:worker:{worker}", self.prefix)
     }
 
+    /// What the record of a worker begins with.
+    pub fn worker_prefix(&self) -> String {
+        format!("{}:worker:", self.prefix)
+    }
+
     /// The keys of rate limits.
     pub fn rate_limits(&self) -> String {
         format!("{}:rl-keys", self.prefix)

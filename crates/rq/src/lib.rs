@@ -30,7 +30,8 @@
 //! freshq adds two fields to a job's hash when it takes the job: `generation`, the number of the loaded
 //! version of the user's code that runs it, and `code_hash` over the files of that. Clients of RQ leave
 //! them alone. It also adds fields to the worker's hash: `freshq_execution`, `freshq_job`, `freshq_queue` and
-//! `freshq_undo` while it holds a job, `freshq_finished` with the last execution it ended.
+//! `freshq_undo` while it holds a job, `freshq_finished` with the last execution it ended, `freshq_run` with
+//! the process it belongs to; the hash of a scheduler has that too.
 //! With them `start` and `finish` can be sent again after a lost answer, and a start can be
 //! undone. It also writes `current_job`, which readers of RQ 2 show.
 //!
@@ -56,6 +57,7 @@ mod limits;
 mod maintenance;
 mod names;
 mod option;
+mod orphans;
 mod reply;
 mod scheduler;
 mod scripts;
@@ -78,6 +80,7 @@ pub use job::{CALLBACK_TIMEOUT, DEFAULT_TIMEOUT, Job, JobHash, JobRefusal, JobTi
 pub use keys::Keys;
 pub use maintenance::{Abandoned, Blocked, Expired, GaveUp};
 pub use names::{ExecutionId, JobId, QueueName, WorkerName};
+pub use orphans::{Signed, Taken};
 pub use scheduler::{Held, LOCK_LIFE, Lock, MOVED_MAX, SchedulerBirth};
 pub use source::Source;
 pub use timestamp::Timestamp;

@@ -30,6 +30,8 @@ static PRUNE: LazyLock<Script> = LazyLock::new(|| script!("prune"));
 
 /// How long the lock of a queue's registries lives (as RQ).
 const REGISTRIES_LOCK_LIFE: Duration = Duration::from_secs(899);
+/// What a lock says that does not tell who has it (as RQ).
+const ANYBODY: &str = "1";
 /// Entries of a registry or members of a set that one script looks at.
 const LOOKED_AT_MAX: usize = 1000;
 /// Jobs whose fields one script reads.
@@ -83,9 +85,11 @@ pub struct GaveUp {
 }
 
 impl Client {
-    /// Takes the lock under which one worker cleans the registries of a queue. False: somebody has it.
-    pub async fn lock_registries(&self, queue: &QueueName) -> Result<bool, Error> {
-        self.lock(self.keys().registries_lock(queue), REGISTRIES_LOCK_LIFE).await
+    /// Takes the lock under which one worker cleans the registries of a queue, for a run of a
+    /// supervisor. False: somebody has it.
+    pub async fn lock_registries(&self, queue: &QueueName, run: &str) -> Result<bool, Error> {
+        let holder = if run.is_empty() { ANYBODY } else { run };
+        self.lock(self.keys().registries_lock(queue), holder, REGISTRIES_LOCK_LIFE).await
     }
 
     /// Gives that lock back.
@@ -98,12 +102,12 @@ impl Client {
     /// never given back, so that all workers together clean once in that time.
     pub async fn lock_groups(&self, interval: Duration) -> Result<bool, Error> {
         let life = interval.saturating_sub(Duration::from_secs(1)).max(Duration::from_secs(1));
-        self.lock(self.keys().groups_lock(), life).await
+        self.lock(self.keys().groups_lock(), ANYBODY, life).await
     }
 
-    async fn lock(&self, key: String, life: Duration) -> Result<bool, Error> {
+    async fn lock(&self, key: String, holder: &str, life: Duration) -> Result<bool, Error> {
         let mut set = cmd("SET");
-        set.arg(key).arg("1").arg("NX").arg("EX").arg(life.as_secs());
+        set.arg(key).arg(holder).arg("NX").arg("EX").arg(life.as_secs());
         Ok(self.query(&set).await? != Value::Nil)
     }
 
@@ -245,7 +249,11 @@ impl Client {
     }
 
     /// Some members of a set, and where the next ones are.
-    async fn scan(&self, set: &str, cursor: &mut Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
+    pub(crate) async fn scan(
+        &self,
+        set: &str,
+        cursor: &mut Vec<u8>,
+    ) -> Result<Vec<Vec<u8>>, Error> {
         let mut command = cmd("SSCAN");
         command.arg(set).arg(cursor.as_slice()).arg("COUNT").arg(LOOKED_AT_MAX);
         let reply = self.query(&command).await?;

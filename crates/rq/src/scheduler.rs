@@ -37,6 +37,8 @@ pub struct SchedulerBirth {
     pub queues: Vec<QueueName>,
     /// Process id.
     pub pid: u32,
+    /// Which run of which program that is, in the words of whoever tells whether it is over.
+    pub run: String,
     /// Host it runs on.
     pub hostname: String,
     /// When it was born.
@@ -89,6 +91,7 @@ impl Client {
                 "name": scheduler.name,
                 "hostname": scheduler.hostname,
                 "pid": scheduler.pid.to_string(),
+                "freshq_run": scheduler.run,
                 "queues": all.join(","),
                 "created_at": scheduler.born.text(),
                 "last_heartbeat": now.text(),
@@ -125,10 +128,10 @@ impl Client {
         Ok(usize::try_from(integer(Some(&reply))?).unwrap_or_default())
     }
 
-    /// Gives the locks back that this scheduler still holds, and removes its record.
-    pub async fn release_locks(&self, scheduler: &SchedulerBirth) -> Result<(), Error> {
-        let args = [self.keys().prefix().as_bytes(), scheduler.name.as_bytes()];
-        self.run(&UNLOCK, &self.locks(&scheduler.queues), &args).await?;
+    /// Gives the locks back that a scheduler of this name still holds, and removes its record.
+    pub async fn release_locks(&self, name: &str, queues: &[QueueName]) -> Result<(), Error> {
+        let args = [self.keys().prefix().as_bytes(), name.as_bytes()];
+        self.run(&UNLOCK, &self.locks(queues), &args).await?;
         Ok(())
     }
 

@@ -24,6 +24,8 @@ pub struct WorkerBirth {
     pub queues: Vec<QueueName>,
     /// Process id.
     pub pid: u32,
+    /// Which run of which program that is, in the words of whoever tells whether it is over.
+    pub run: String,
     /// Host it runs on.
     pub hostname: String,
     /// Its address as Redis sees it.
@@ -145,6 +147,7 @@ impl WorkerBirth {
                 "last_heartbeat": now.text(),
                 "queues": queues.join(","),
                 "pid": self.pid.to_string(),
+                "freshq_run": self.run,
                 "hostname": self.hostname,
                 "ip_address": self.ip_address,
                 "version": self.rq_version,

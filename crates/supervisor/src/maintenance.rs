@@ -15,6 +15,7 @@ use crate::clock;
 use crate::event::Event;
 use crate::forkserver::messages::Purpose;
 use crate::input::Input;
+use crate::recovery;
 use crate::shutdown::Phase;
 use crate::worker::errand::{self, Errand, ErrandError};
 use crate::worker::webhooks::Due;
@@ -57,9 +58,11 @@ impl Maintenance {
     }
 
     async fn pass(&self) {
+        recovery::recover(&self.shared).await;
+        let run = self.shared.incarnation.text();
         for queue in &self.shared.settings.queues {
             self.warn_if_blocked(queue).await;
-            let lock = || self.shared.client.lock_registries(queue);
+            let lock = || self.shared.client.lock_registries(queue, &run);
             if self.step("lock the registries", lock).await == Some(true) {
                 let (worker, queue) = (self.shared.settings.workers[0].clone(), queue.clone());
                 self.shared.report(&Event::CleaningRegistries { worker, queue: queue.clone() });
@@ -182,20 +185,7 @@ impl Maintenance {
         what: &str,
         request: impl Fn() -> F,
     ) -> Option<T> {
-        // What a step meets will not change by itself: asked once, unlike a lost answer.
-        let once = || async {
-            match request().await {
-                Err(error) if !error.is_connection() => Ok(Err(error)),
-                answer => answer.map(Ok),
-            }
-        };
-        match self.shared.ask(what, once).await? {
-            Ok(answer) => Some(answer),
-            Err(error) => {
-                self.shared.warn(format!("maintenance cannot {what}: {error}"));
-                None
-            }
-        }
+        self.shared.ask_once(what, request).await
     }
 
     /// How long what is to be called for an abandoned job may take; none if there is nothing.

@@ -39,6 +39,7 @@ impl Scheduler {
             name: SchedulerBirth::random_name(),
             queues,
             pid: std::process::id(),
+            run: shared.incarnation.text(),
             hostname,
             born: clock::wall(),
         };
@@ -130,7 +131,7 @@ impl Scheduler {
         if self.held.is_empty() {
             return;
         }
-        let release = || self.shared.client.release_locks(&self.birth);
+        let release = || self.shared.client.release_locks(&self.birth.name, &self.birth.queues);
         self.shared.ask("give the locks of the scheduler back", release).await;
     }
 }

@@ -47,6 +47,11 @@ impl Context {
         Self::of(testing::python(), None, Some(prefix))
     }
 
+    /// One whose client has more names for expressions, from this file.
+    pub(crate) fn with_names(names: &str) -> Self {
+        Self::of(testing::python(), Some(names), None)
+    }
+
     /// One with what people use beside RQ; `names` is a file with more names for expressions.
     pub(crate) fn with_neighbours(names: &str) -> Self {
         Self::of(testing::neighbours(), Some(names), None)
@@ -240,6 +245,16 @@ impl Worker {
             assert!(Instant::now() < until, "it does not end:\n{}", self.output());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.try_wait().expect("it can be waited for").is_some()
+    }
+
+    /// Waits for its end, whatever still holds its output.
+    pub(crate) fn reap(mut self) {
+        self.process.wait().expect("it can be waited for");
     }
 
     /// Sends SIGTERM and waits for its end.

@@ -9,6 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::context::{Context, Worker};
+use crate::dice::Dice;
 
 /// How often code is saved: many times in the suite, more if a number is given.
 fn saves(here: u32) -> u32 {
@@ -19,19 +20,6 @@ fn saves(here: u32) -> u32 {
 fn show_progress(number: u32) {
     if number.is_multiple_of(500) {
         std::io::stderr().write_all(format!("  {number} saves\n").as_bytes()).expect("a stream");
-    }
-}
-
-/// Numbers that look random and are the same in each run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        // Marsaglia's xorshift64.
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
     }
 }
 
@@ -124,7 +112,7 @@ fn a_job_enqueued_after_a_save_runs_the_new_code_without_any_pause() {
     let context = project();
     // The next save may be half done when a job is taken; then the job is to wait, not to run older code.
     let worker = worker(&context, "hold");
-    let mut dice = Dice(0x5eed_0001);
+    let mut dice = Dice::new(0x5eed_0001);
     let mut newest = [0; PLACES.len()];
     // Jobs that are on their way, and what was saved before each was enqueued.
     let mut on_their_way = VecDeque::new();
@@ -158,7 +146,7 @@ fn whatever_is_saved_each_job_is_run_exactly_once() {
     let context = project();
     let worker = worker(&context, "keep");
     let log = context.path("log");
-    let mut dice = Dice(0x5eed_0002);
+    let mut dice = Dice::new(0x5eed_0002);
     let mut jobs = 0;
     for number in 1..=saves(60) {
         show_progress(number);

@@ -6,6 +6,8 @@ local call = redis.call
 local RECORD_LIFE = 480
 -- RQ's timeout for jobs that give none.
 local DEFAULT_TIMEOUT = 180
+-- In the registry of running jobs: the process that ran it is gone. Nothing else has this score.
+local CERTAINLY_OVER = 0
 -- Fields of a job that a start changes, and a release changes back.
 local CHANGED_BY_START = {'status', 'started_at', 'worker_name', 'last_heartbeat', 'generation', 'code_hash'}
 

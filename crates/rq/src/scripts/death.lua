@@ -12,6 +12,8 @@ for _, queue in ipairs(d.queues) do
 end
 make_fit(worker, 'hash')
 call('HSET', worker, 'death', d.now)
+-- Nobody has to find out whether that run is over.
+call('HDEL', worker, 'freshq_run')
 call('EXPIRE', worker, GRACE)
 call('DEL', worker_executions_key(d.prefix, d.worker))
 return 1

@@ -16,6 +16,8 @@ local function worker_executions_key(P, worker) return P .. ':worker:' .. worker
 local function workers_key(P) return P .. ':workers' end
 local function queue_workers_key(P, queue) return P .. ':workers:' .. queue end
 local function scheduler_key(P, scheduler) return P .. ':scheduler:' .. scheduler end
+local function registries_lock_key(P, queue) return P .. ':clean_registries:' .. queue end
+local function scheduler_lock_key(P, queue) return P .. ':scheduler-lock:' .. queue end
 local function suspended_key(P) return P .. ':suspended' end
 local function registry_key(P, registry, queue) return P .. ':' .. registry .. ':' .. queue end
 local function limits_key(P) return P .. ':rl-keys' end

@@ -345,6 +345,7 @@ pub(crate) fn failure(started: &Started) -> Finish<'_> {
 /// A worker that was born at second 0 and serves `q` and `other`.
 pub(crate) fn birth() -> WorkerBirth {
     WorkerBirth {
+        run: "run 1".to_owned(),
         name: WorkerName::new("w1"),
         queues: vec![QueueName::new("q"), QueueName::new("other")],
         pid: 4711,

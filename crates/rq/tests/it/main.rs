@@ -17,6 +17,7 @@ mod finish;
 mod handled;
 mod limiter;
 mod maintenance;
+mod orphans;
 mod outage;
 mod release;
 mod repeat;

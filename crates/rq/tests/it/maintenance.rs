@@ -442,8 +442,8 @@ async fn groups_lose_what_is_gone() {
 #[tokio::test]
 async fn locks_are_rqs_and_one_worker_has_them() {
     let world = World::new().await;
-    assert!(world.client.lock_registries(&q()).await.unwrap());
-    assert!(!world.client.lock_registries(&q()).await.unwrap());
+    assert!(world.client.lock_registries(&q(), "").await.unwrap());
+    assert!(!world.client.lock_registries(&q(), "run").await.unwrap());
     assert!(world.client.lock_groups(Duration::from_mins(10)).await.unwrap());
     assert!(!world.client.lock_groups(Duration::from_mins(10)).await.unwrap());
     world.dump().await.assert_is(

@@ -9,6 +9,7 @@ fn scheduler(name: &str) -> SchedulerBirth {
         name: name.to_owned(),
         queues: queues(&["q", "other"]),
         pid: 4711,
+        run: "run 1".to_owned(),
         hostname: "host".to_owned(),
         born: at(0),
     }
@@ -47,6 +48,7 @@ async fn locks_and_record_are_as_rqs() {
          - 123
          rq:scheduler:123 hash, 2 min
          - created_at: 2026-01-02T03:04:05.000006Z
+         - freshq_run: run 1
          - hostname: host
          - last_heartbeat: 2026-01-02T03:04:10.000006Z
          - name: 123
@@ -59,7 +61,7 @@ async fn locks_and_record_are_as_rqs() {
         let ttl: i64 = world.ask(&format!("TTL {key}")).await;
         assert!((55..=61).contains(&ttl), "{key} {ttl}");
     }
-    world.client.release_locks(&scheduler("123")).await.unwrap();
+    world.client.release_locks("123", &scheduler("123").queues).await.unwrap();
     assert!(world.dump().await.keys().is_empty());
 }
 
@@ -70,7 +72,7 @@ async fn a_lock_of_another_scheduler_is_left_alone() {
     let before = world.dump().await;
     // 1234 is a process id, as RQ before 2.10 writes; the other key is nobody's.
     assert_eq!(hold(&world, "123").await, [Lock::Foreign, Lock::Foreign]);
-    world.client.release_locks(&scheduler("123")).await.unwrap();
+    world.client.release_locks("123", &scheduler("123").queues).await.unwrap();
     // Without a lock there is no record either.
     assert_eq!(world.dump().await, before);
 

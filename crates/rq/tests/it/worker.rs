@@ -15,6 +15,7 @@ const LONG: Duration = Duration::from_mins(1);
 
 const RECORD: &str = "rq:worker:w1 hash, 8 min
      - birth: 2026-01-02T03:04:05.000006Z
+     - freshq_run: run 1
      - hostname: host
      - ip_address: 127.0.0.1:9
      - last_heartbeat: 2026-01-02T03:04:15.000006Z

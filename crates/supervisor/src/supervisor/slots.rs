@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use rq::{RegisterError, WorkerBirth, WorkerName};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use super::{Exit, Supervisor};
 use crate::clock::{self, Moment};
 use crate::event::{Event, WorkerEnd};
 use crate::forkserver::messages::BaseReady;
+use crate::incarnation::{Incarnation, hostname};
 use crate::input::{Input, StopCause};
+use crate::recovery;
 use crate::shutdown::{Phase, Shutdown};
 use crate::worker::commands::Commands;
 use crate::worker::persist::Outage;
@@ -33,6 +35,8 @@ pub(super) struct SlotKit {
     shared: Shared,
     /// The record of a worker, whose name, process and time of birth are still to come.
     birth: WorkerBirth,
+    /// Set once what dead workers left was taken up: one of them may have had the name of ours.
+    recovered: Arc<OnceCell<()>>,
 }
 
 impl SlotKit {
@@ -57,12 +61,14 @@ impl Supervisor {
             outage: Outage::new(reporter.clone()),
             reporter,
             settings: self.settings.clone(),
+            incarnation: Arc::new(Incarnation::begin(&self.settings.control.folders)),
         };
         self.upkeep_waiting = Some(shared.clone());
         let birth = WorkerBirth {
             name: WorkerName::new(""),
             queues: self.settings.queues.clone(),
             pid: std::process::id(),
+            run: shared.incarnation.text(),
             hostname: hostname(),
             ip_address: String::new(),
             rq_version: base.rq_version.clone(),
@@ -70,7 +76,7 @@ impl Supervisor {
             born: clock::wall(),
             worker_ttl: self.settings.worker_ttl,
         };
-        let kit = SlotKit { shared, birth };
+        let kit = SlotKit { shared, birth, recovered: Arc::default() };
         for name in self.settings.workers.clone() {
             self.start_slot(name, &kit);
         }
@@ -86,7 +92,9 @@ impl Supervisor {
             WorkerBirth { name: name.clone(), pid, born: clock::wall(), ..kit.birth.clone() };
         let shutdown = Shutdown::default();
         self.slots.insert(name.clone(), SlotState { orders, shutdown, _stand_in: stand_in });
+        let recovered = kit.recovered.clone();
         self.tasks.spawn(async move {
+            recovered.get_or_init(|| recovery::recover(&shared)).await;
             let ip_address = shared.client.local_address().await;
             let inputs = shared.inputs.clone();
             let end = Slot::new(shared, WorkerBirth { ip_address, ..birth }).run().await;
@@ -182,8 +190,4 @@ impl Supervisor {
             slot.orders.send_if_modified(|now| std::mem::replace(now, orders) != orders);
         }
     }
-}
-
-pub(super) fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

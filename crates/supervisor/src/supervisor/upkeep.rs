@@ -3,8 +3,8 @@
 //! Both begin when a slot is registered. A burst takes no job before both have been done once, so
 //! that it finds what they put on its queues; they are over with the slots.
 
-use super::slots::hostname;
 use super::{Exit, Supervisor};
+use crate::incarnation::hostname;
 use crate::input::Input;
 use crate::maintenance::Maintenance;
 use crate::scheduler::Scheduler;

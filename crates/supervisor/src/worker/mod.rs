@@ -40,6 +40,7 @@ use self::wakeups::Wakeups;
 use self::webhooks::{Due, Webhooks};
 use crate::clock::{self, Moment};
 use crate::event::{Event, JobEnd, Reporter, WorkerEnd};
+use crate::incarnation::Incarnation;
 use crate::input::{Grant, Input};
 use crate::reload::machine::Wish;
 use crate::settings::Settings;
@@ -93,6 +94,8 @@ pub struct Shared {
     pub outage: Outage,
     /// The numbers.
     pub settings: Arc<Settings>,
+    /// This run of the supervisor.
+    pub incarnation: Arc<Incarnation>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -109,6 +112,28 @@ impl Shared {
         request: impl Fn() -> F,
     ) -> Option<T> {
         self.outage.insist(&self.orders, Phase::Warm, what, request).await
+    }
+
+    /// The same for a step of upkeep: what it meets will not change by itself, so a refusal is said and
+    /// not asked for again, unlike an answer that was lost.
+    pub async fn ask_once<T, F: Future<Output = Result<T, rq::Error>>>(
+        &self,
+        what: &str,
+        request: impl Fn() -> F,
+    ) -> Option<T> {
+        let once = || async {
+            match request().await {
+                Err(error) if !error.is_connection() => Ok(Err(error)),
+                answer => answer.map(Ok),
+            }
+        };
+        match self.ask(what, once).await? {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                self.warn(format!("maintenance cannot {what}: {error}"));
+                None
+            }
+        }
     }
 
     /// Tells the loop.
