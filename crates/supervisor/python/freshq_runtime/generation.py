@@ -17,6 +17,7 @@ from . import (
     lifeline,
     loader,
     logs,
+    memory,
     past,
     release,
     shadows,
@@ -25,6 +26,10 @@ from . import (
 from .children import fork
 from .frames import Closed, ControlLink
 from .leftovers import Before
+
+# Importing the user's code has written to most of the base's huge pages, which takes them apart. Having them
+# whole again pays for a generation that forks more than a few horses.
+FORKS_BEFORE_HUGE_PAGES = 16
 
 
 def main(sock, line, note, order, settings):
@@ -137,12 +142,16 @@ def _note_unread(path, user):
 def _serve(link, tools):
     """Fork what is asked for. The supervisor watches the horses itself; here they are only reaped,
     and only when it says so: until then a pid stays this horse's."""
+    forked = 0
     while True:
         order, _ = link.receive()
         kind = order["kind"]
         if kind == "fork":
             link.send({"kind": "forked", "horses": [[n, _fork(link, tools)] for n in order["horses"]]})
             _reap(order["reap"])
+            before, forked = forked, forked + len(order["horses"])
+            if before < FORKS_BEFORE_HUGE_PAGES <= forked:
+                memory.use_huge_pages()  # now that there are spares, nobody waits for it
         elif kind == "reap":
             _reap(order["pids"])
         else:
