@@ -27,7 +27,20 @@ _FDS_MAX = 16
 # A forked process pays for each page that it is the first to touch, so a message takes the shortest way:
 # no `json.loads`, which guesses the encoding, and no `json.dumps`, which makes an encoder each time.
 _decode = json.JSONDecoder().scan_once
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _encoder():
+    encoder = json.JSONEncoder(separators=(",", ":"))
+    make = json.encoder.c_make_encoder
+    if make is None:
+        return encoder.encode
+    # What `encode` makes anew for each message.
+    ascii_of = json.encoder.encode_basestring_ascii
+    parts = make(None, encoder.default, ascii_of, None, ":", ",", False, False, True)
+    return lambda header: "".join(parts(header, 0))
+
+
+_encode = _encoder()
 
 
 class FrameError(Exception):

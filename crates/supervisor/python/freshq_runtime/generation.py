@@ -164,7 +164,7 @@ def _fork(link, tools):
     pid = fork()
     if pid == 0:
         link.close()
-        horse.main(socket.socket(fileno=control), line, tools)
+        horse.main(socket.SocketType(fileno=control), line, tools)  # the plain kind touches fewer pages
     os.close(control)
     os.close(line)
     return pid

@@ -6,6 +6,7 @@ runs on every failing attempt, and if it raises its exception is the recorded on
 """
 
 import _signal
+import asyncio
 import contextvars
 import logging
 import operator
@@ -66,6 +67,8 @@ INFLATED_AT_ONCE = 16 * 1024 * 1024
 VALUE_BYTES_MAX = 128 * 1024 * 1024
 # Longest text that is stored of a failure.
 TRACEBACK_CHARS_MAX = 1_000_000
+# Of each value that a job returns rq asks whether it is a coroutine. Python remembers that of its type.
+COMMON_VALUES = (None, True, 1, 1.0, "", b"", (), [], {}, set())
 # CPython specializes a function after a few calls.
 REHEARSALS = 20
 # A horse that is left alone this long has the time to rehearse once more, for itself.
@@ -111,6 +114,8 @@ class Tools:
         self.look_at = operator.attrgetter(*self.changeable)
         self.rehearsal_job = Job("", connection=NoRedis())
         self.rehearsal = _rehearsal()
+        for value in COMMON_VALUES:
+            asyncio.iscoroutine(value)
         self.note_modules()
 
     def blank_job(self):
@@ -313,8 +318,9 @@ def restore(job, order, body):
     for name, length in order["fields"]:
         fields[name.encode()] = body[offset : offset + length]
         offset += length
-    # Read here because `strptime`, which rq uses, touches a hundred pages that then are copied.
+    # Read here because what rq does touches many pages that then are copied: `strptime`, asking for a number.
     dates = {name: _date(fields, name) for name in DATES}
+    timeout = _timeout(fields)
     bombs = [name for name in (b"data", b"exc_info") if _is_bomb(fields.get(name, b""))]
     for name in bombs:
         fields[name] = b""
@@ -322,6 +328,8 @@ def restore(job, order, body):
     for name, date in dates.items():
         if date is not None:
             setattr(job, name, date)
+    if timeout is not None:
+        job.timeout = timeout
     if b"data" in bombs:
         raise DeserializationError(f"the job's data inflates to more than {INFLATED_BYTES_MAX} bytes")
 
@@ -361,6 +369,15 @@ def _date(fields, name):
         fields[name.encode()] = b""
         return date.replace(tzinfo=timezone.utc)
     return None
+
+
+def _timeout(fields):
+    """Takes a timeout in seconds out of the fields; what has another form is left to rq."""
+    text = fields.get(b"timeout", b"")
+    if not text.isdigit():
+        return None
+    fields[b"timeout"] = b""
+    return int(text)
 
 
 def _succeed(job, value):
