@@ -52,6 +52,12 @@ impl std::ops::Add<Duration> for Moment {
     }
 }
 
+/// How long a core has been busy with this thread.
+pub(crate) fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// Wall time, for what is stored in Redis.
 pub fn wall() -> Timestamp {
     let time = clock_gettime(ClockId::Realtime);

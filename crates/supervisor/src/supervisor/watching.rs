@@ -291,12 +291,14 @@ impl Supervisor {
     }
 
     fn trace_pace(&self, pace: &Pace) {
-        let cost = written(pace.cost());
+        let took = written(pace.took());
         if pace.is_slowed() {
             self.report(&Event::Decided {
                 topic: "polling",
                 choice: format!("every {}", written(pace.interval())),
-                why: format!("a look takes {cost}, and may take 1 % of a core"),
+                why: format!(
+                    "a look takes {took}; looks may take 1 % of a core and a tenth of the time"
+                ),
             });
         }
         if let Some(missed) = pace.misses() {
@@ -304,7 +306,7 @@ impl Supervisor {
                 topic: "barrier",
                 choice: format!("jobs see saves older than {}", written(missed)),
                 why: format!(
-                    "a look at the polled folders takes {cost}, too long for each job to wait"
+                    "a look at the polled folders takes {took}, too long for each job to wait"
                 ),
             });
         }
@@ -441,13 +443,13 @@ impl Supervisor {
         if missed.is_some() == std::mem::replace(&mut polling.promises_less, missed.is_some()) {
             return;
         }
-        let cost = written(polling.pace.cost());
+        let took = written(polling.pace.took());
         self.warn(match missed {
             Some(missed) => format!(
-                "a look at the polled folders takes {cost}: jobs do not wait for it, and see saves older than {}",
+                "a look at the polled folders takes {took}: jobs do not wait for it, and see saves older than {}",
                 written(missed)
             ),
-            None => format!("a look at the polled folders takes {cost}: jobs wait for it, and see all saves"),
+            None => format!("a look at the polled folders takes {took}: jobs wait for it, and see all saves"),
         });
     }
 

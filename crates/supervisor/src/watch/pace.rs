@@ -5,16 +5,28 @@ use std::time::Duration;
 
 /// Part of one core's time that polling may take: 1 %.
 const SHARE_OF_A_CORE: u32 = 100;
-/// What a look at all files may cost for each job to wait for one of its own.
+/// Part of the time that may be spent waiting for what is asked: a tenth. Who answers slowly has others
+/// to serve.
+const SHARE_OF_TIME: u32 = 10;
+/// What a look at all files may take for each job to wait for one of its own.
 pub const BARRIER_COST_MAX: Duration = Duration::from_secs(1);
 /// The cheapest of so many looks counts: the others were disturbed.
 const LOOKS: usize = 8;
+
+/// What a look at all files costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// How long it took.
+    pub took: Duration,
+    /// How much of that a core was busy with it.
+    pub cpu: Duration,
+}
 
 /// What looks have cost, and what follows.
 #[derive(Debug)]
 pub struct Pace {
     asked: Duration,
-    costs: VecDeque<Duration>,
+    costs: VecDeque<Cost>,
 }
 
 impl Pace {
@@ -23,25 +35,29 @@ impl Pace {
         Self { asked, costs: VecDeque::with_capacity(LOOKS) }
     }
 
-    /// A look has taken so long.
-    pub fn note(&mut self, cost: Duration) {
+    /// A look has cost so much.
+    pub fn note(&mut self, cost: Cost) {
         if self.costs.len() == LOOKS {
             self.costs.pop_front();
         }
         self.costs.push_back(cost);
     }
 
-    /// What a look costs.
-    pub fn cost(&self) -> Duration {
-        self.costs.iter().min().copied().unwrap_or_default()
+    /// How long a look takes.
+    pub fn took(&self) -> Duration {
+        self.costs.iter().map(|cost| cost.took).min().unwrap_or_default()
+    }
+
+    fn cpu(&self) -> Duration {
+        self.costs.iter().map(|cost| cost.cpu).min().unwrap_or_default()
     }
 
     /// Time from the end of a look to the next.
     pub fn interval(&self) -> Duration {
-        self.asked.max(self.cost() * SHARE_OF_A_CORE)
+        self.asked.max(self.cpu() * SHARE_OF_A_CORE).max(self.took() * SHARE_OF_TIME)
     }
 
-    /// Whether looks take so long that there are fewer than the user wants.
+    /// Whether looks cost so much that there are fewer than the user wants.
     pub fn is_slowed(&self) -> bool {
         self.asked < self.interval()
     }
@@ -49,9 +65,9 @@ impl Pace {
     /// Whether each job waits for a look that begins after it was taken. If not, this is how old a save
     /// can be that it does not see.
     pub fn misses(&self) -> Option<Duration> {
-        let cost = self.cost();
+        let took = self.took();
         // A look sees what was saved before it began.
-        (BARRIER_COST_MAX < cost).then(|| self.interval() + cost)
+        (BARRIER_COST_MAX < took).then(|| self.interval() + took)
     }
 }
 
@@ -61,17 +77,21 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn pace(costs: &[u32]) -> Pace {
+    fn cost(cpu: u32, took: u32) -> Cost {
+        Cost { took: took * MS, cpu: cpu * MS }
+    }
+
+    fn pace(costs: &[Cost]) -> Pace {
         let mut pace = Pace::new(500 * MS);
         for cost in costs {
-            pace.note(*cost * MS);
+            pace.note(*cost);
         }
         pace
     }
 
     #[test]
     fn a_cheap_look_is_had_as_often_as_asked() {
-        for costs in [&[][..], &[1, 2], &[5, 5]] {
+        for costs in [&[][..], &[cost(1, 1), cost(2, 2)], &[cost(5, 50), cost(5, 50)]] {
             let pace = pace(costs);
             assert_eq!((pace.interval(), pace.is_slowed()), (500 * MS, false));
             assert_eq!(pace.misses(), None);
@@ -80,23 +100,25 @@ mod tests {
 
     #[test]
     fn a_dear_look_is_had_less_often() {
-        let pace = pace(&[30, 20, 40]);
-        assert_eq!((pace.interval(), pace.is_slowed()), (2_000 * MS, true));
-        assert_eq!(pace.misses(), None, "a job waits for it all the same");
+        let busy = pace(&[cost(30, 30), cost(20, 90), cost(40, 40)]);
+        assert_eq!((busy.interval(), busy.is_slowed()), (2_000 * MS, true));
+        assert_eq!(busy.misses(), None, "a job waits for it all the same");
+        let slow = pace(&[cost(1, 400)]);
+        assert_eq!((slow.interval(), slow.misses()), (4_000 * MS, None));
     }
 
     #[test]
     fn a_very_dear_look_makes_no_job_wait() {
-        let pace = pace(&[2_000]);
-        assert_eq!(pace.misses(), Some(202_000 * MS));
+        let pace = pace(&[cost(100, 2_000)]);
+        assert_eq!(pace.misses(), Some(22_000 * MS));
     }
 
     #[test]
     fn a_look_that_was_disturbed_does_not_count() {
-        let mut pace = pace(&[9_000, 1]);
-        assert_eq!(pace.cost(), MS);
+        let mut pace = pace(&[cost(1, 9_000), cost(1, 1)]);
+        assert_eq!(pace.took(), MS);
         for _ in 0..LOOKS {
-            pace.note(4_000 * MS);
+            pace.note(cost(1, 4_000));
         }
         assert!(pace.misses().is_some(), "but it counts if all are");
     }

@@ -12,10 +12,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::pace::Pace;
+use super::pace::{Cost, Pace};
 use super::part::Part;
 use super::{Drained, WatchError, Watcher};
-use crate::clock::Moment;
+use crate::clock::{self, Moment};
 
 /// Between two looks, while things change.
 const SETTLE_PAUSE: Duration = Duration::from_millis(10);
@@ -29,8 +29,8 @@ const MEASURES_MAX: usize = 3;
 pub struct Looked {
     /// As a drain reports it.
     pub found: Result<Drained, WatchError>,
-    /// How long one look at everything took.
-    pub cost: Duration,
+    /// What one look at everything has cost.
+    pub cost: Cost,
     /// How many files count.
     pub files: usize,
 }
@@ -107,10 +107,11 @@ pub fn measure(watcher: &mut Watcher, pace: &mut Pace) {
     }
 }
 
-fn look_once(watcher: &mut Watcher) -> (Result<bool, WatchError>, Duration) {
-    let began = Moment::now();
+fn look_once(watcher: &mut Watcher) -> (Result<bool, WatchError>, Cost) {
+    let (began, busy) = (Moment::now(), clock::thread_cpu());
     let news = watcher.look();
-    (news, Moment::now().since(began))
+    let cpu = clock::thread_cpu().saturating_sub(busy);
+    (news, Cost { took: Moment::now().since(began), cpu })
 }
 
 /// Looks until nothing changes any more.
