@@ -4,6 +4,7 @@
 //! Nothing here is part of the product. Functions panic where they cannot help: a test without its
 //! parts has not passed.
 
+mod proxy;
 mod special;
 
 use std::io::Write as _;
@@ -12,6 +13,7 @@ use std::sync::OnceLock;
 
 use fs_err as fs;
 
+pub use self::proxy::{Proxy, Way};
 pub use self::special::{Clients, SpecialServer, replica_of, sentinel_of, tls_server};
 use crate::cache;
 use crate::python::{self, DEMO_PACKAGES, Step};

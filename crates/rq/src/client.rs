@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Script, Value};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Script, Value};
 use tokio::sync::Mutex;
 
 use crate::error::{ConnectError, Error};
@@ -112,13 +112,13 @@ impl From<Lost> for ConnectError {
 }
 
 impl From<Lost> for Error {
-    /// As a failure of the connection: it will be tried again.
+    /// No connection: it will be tried again.
     fn from(lost: Lost) -> Self {
         let reason = match lost {
             Lost::NoMaster(error) => error.to_string(),
             Lost::Unusable(error) => error.to_string(),
         };
-        Self::from(redis::RedisError::from(std::io::Error::other(reason)))
+        Self::unsent(redis::RedisError::from(std::io::Error::other(reason)))
     }
 }
 
@@ -216,7 +216,7 @@ impl Client {
         all.lines().find(|line| line.starts_with(&ours)).map(str::to_owned)
     }
 
-    async fn client_command<T: redis::FromRedisValue>(&self, command: &str) -> Option<T> {
+    async fn client_command<T: FromRedisValue>(&self, command: &str) -> Option<T> {
         let reply = self.query(redis::cmd("CLIENT").arg(command)).await.ok()?;
         redis::from_redis_value(reply).ok()
     }
@@ -273,7 +273,7 @@ impl Client {
         self.checked(result, number).await
     }
 
-    pub(crate) async fn query(&self, command: &redis::Cmd) -> Result<Value, Error> {
+    pub(crate) async fn query(&self, command: &Cmd) -> Result<Value, Error> {
         let (mut connection, number) = self.connection().await?;
         let result = command.query_async(&mut connection).await;
         self.checked(result, number).await
@@ -290,8 +290,10 @@ impl Client {
             return Ok((connection.clone(), current.number));
         }
         let client = self.reach().await?;
-        let mut made =
-            client.get_multiplexed_async_connection_with_config(&self.shared.config).await?;
+        let mut made = client
+            .get_multiplexed_async_connection_with_config(&self.shared.config)
+            .await
+            .map_err(Error::unsent)?;
         self.say_name(&mut made).await;
         current.connection = Some(made.clone());
         current.number += 1;
@@ -305,7 +307,7 @@ impl Client {
         number: u64,
     ) -> Result<Value, Error> {
         let result = result.map_err(Error::from);
-        if result.as_ref().is_err_and(Error::is_connection) {
+        if result.as_ref().is_err_and(Error::is_outage) {
             let mut current = self.shared.current.lock().await;
             if current.number == number {
                 current.connection = None;
@@ -337,25 +339,28 @@ impl Peek {
         let limit = limit.max(PEEK_MIN);
         let mut command = redis::cmd("BLMOVE");
         command.arg(&self.key).arg(&self.key).arg("LEFT").arg("LEFT").arg(limit.as_secs_f64());
-        let asked = command.query_async::<Value>(&mut self.connection);
-        // A server that vanished without a word answers neither yes nor no.
-        match tokio::time::timeout(limit + self.grace, asked).await {
-            Ok(head) => Ok(head? != Value::Nil),
-            Err(_) => Err(redis::RedisError::from(std::io::Error::from(TimedOut)).into()),
-        }
+        Ok(self.ask::<Value>(&command, limit + self.grace).await? != Value::Nil)
     }
 
     async fn poll(&mut self, limit: Duration) -> Result<bool, Error> {
         let rounds = limit.as_millis() / PEEK_POLL.as_millis();
         for _ in 0..=rounds {
             let mut command = redis::cmd("LLEN");
-            let length: u64 = command.arg(&self.key).query_async(&mut self.connection).await?;
-            if 0 < length {
+            command.arg(&self.key);
+            if 0 < self.ask::<u64>(&command, self.grace).await? {
                 return Ok(true);
             }
             tokio::time::sleep(PEEK_POLL).await;
         }
         Ok(false)
+    }
+
+    /// A server that vanished without a word answers neither yes nor no.
+    async fn ask<T: FromRedisValue>(&mut self, command: &Cmd, limit: Duration) -> Result<T, Error> {
+        match tokio::time::timeout(limit, command.query_async(&mut self.connection)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(redis::RedisError::from(std::io::Error::from(TimedOut)).into()),
+        }
     }
 }
 

@@ -8,33 +8,87 @@ use redis::ErrorKind;
 
 use crate::endpoint::Endpoint;
 
-/// What a server says that cannot serve us just now, but will, or whose successor will.
-const REFUSED_FOR_NOW: &[&str] =
-    &["LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"];
+/// What a server says that cannot serve us just now, but will, or whose successor will: it starts, is
+/// no master, is full, cannot keep what it is told, or does not let us in.
+const REFUSED_FOR_NOW: &[&str] = &[
+    "LOADING",
+    "BUSY",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "OOM",
+    "NOREPLICAS",
+    "MISCONF",
+    "NOAUTH",
+    "WRONGPASS",
+    "NOPERM",
+];
+/// The same, said without a code of its own.
+const REFUSED_IN_WORDS: &[&str] = &[
+    "max number of clients reached",
+    // It does not even read a long request of somebody who has not logged in.
+    "Protocol error: unauthenticated",
+    "The user executing the script can't",
+];
 
 const NO_TLS: &str = "does it speak TLS there, or is it redis:// and not rediss://?";
 
 /// A request that was not carried out, or whose answer did not come.
 #[derive(Clone, Debug)]
-pub struct Error(redis::RedisError);
+pub struct Error {
+    error: redis::RedisError,
+    /// Whether there was a connection to send it on.
+    sent: bool,
+}
 
 impl Error {
-    /// Whether the connection is what failed, or the server as a whole: then the request may or
-    /// may not have been carried out, and is to be sent again.
-    pub fn is_connection(&self) -> bool {
-        self.0.is_io_error()
-            || self.0.is_connection_dropped()
-            || self.0.is_unrecoverable_error()
-            || self.0.code().is_some_and(|code| REFUSED_FOR_NOW.contains(&code))
+    /// No connection came about.
+    pub(crate) fn unsent(error: redis::RedisError) -> Self {
+        Self { error, sent: false }
+    }
+
+    /// Whether the connection is what failed, or the server as a whole refuses: then the request
+    /// is to be sent again until that is over.
+    pub fn is_outage(&self) -> bool {
+        !self.sent || self.is_lost() || self.is_refused_for_now()
+    }
+
+    /// Whether the request may have been carried out all the same, although no answer came.
+    pub fn may_be_carried_out(&self) -> bool {
+        self.sent && self.is_lost()
+    }
+
+    fn is_lost(&self) -> bool {
+        let error = &self.error;
+        error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
+    }
+
+    fn is_refused_for_now(&self) -> bool {
+        self.said().is_some_and(|(code, words)| {
+            REFUSED_FOR_NOW.contains(&code)
+                || REFUSED_IN_WORDS.iter().any(|refused| words.contains(refused))
+        })
+    }
+
+    /// What the server said, as code and words; without the place in our script where it said it.
+    fn said(&self) -> Option<(&str, &str)> {
+        let (code, words) = (self.error.code()?, self.error.detail().unwrap_or_default());
+        // Before Redis 7 the place came first.
+        if words.starts_with("Error running script")
+            && let Some((_, inner)) = words.split_once(": -")
+        {
+            return Some(inner.trim_end().split_once(' ').unwrap_or((inner, "")));
+        }
+        Some((code, words.split_once(" script: ").map_or(words, |(words, _)| words)))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.code(), self.0.detail()) {
-            // As the server says it.
-            (Some(code), Some(detail)) => write!(f, "{code} {detail}"),
-            _ => self.0.fmt(f),
+        match self.said() {
+            Some((code, words)) if !words.is_empty() => write!(f, "{code} {words}"),
+            _ => self.error.fmt(f),
         }
     }
 }
@@ -43,7 +97,7 @@ impl std::error::Error for Error {}
 
 impl From<redis::RedisError> for Error {
     fn from(error: redis::RedisError) -> Self {
-        Self(error)
+        Self { error, sent: true }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::names::{ExecutionId, JobId, QueueName, WorkerName};
 use crate::reply::{bytes, hash, integer, list, unexpected};
 use crate::scripts::script;
 use crate::timestamp::Timestamp;
-use crate::worker::{WORKER_KEY_MARGIN, WorkerBirth, WorkerState};
+use crate::worker::{Beat, WORKER_KEY_MARGIN, WorkerBirth, WorkerState};
 
 static RUN: LazyLock<Script> =
     LazyLock::new(|| script!("limiter", "dependents", "start", "ending", "again", "finish", "run"));
@@ -319,14 +319,14 @@ impl Client {
         Ok(())
     }
 
-    /// Keeps an execution and its worker alive for `ttl`. Returns whether the job was deleted meanwhile.
+    /// Keeps an execution and its worker alive for `ttl`.
     pub async fn job_heartbeat(
         &self,
         birth: &WorkerBirth,
         started: &Started,
         ttl: Duration,
         now: Timestamp,
-    ) -> Result<bool, Error> {
+    ) -> Result<Beat, Error> {
         let mut request = birth.request(self, now, WorkerState::Busy);
         request["ttl"] = ttl.as_secs().max(1).into();
         request["execution"] = started.execution.as_str().into();
@@ -334,7 +334,7 @@ impl Client {
         request["started_float"] = started.started_at.float().into();
         request["now_float"] = now.float().into();
         request["now_seconds"] = now.seconds().into();
-        Ok(self.beat(birth, &request, started.job.as_bytes()).await?.job_gone)
+        self.beat(birth, &request, started.job.as_bytes()).await
     }
 
     fn start_keys(&self, request: &StartRequest) -> Vec<String> {

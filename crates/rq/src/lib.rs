@@ -85,4 +85,4 @@ pub use scheduler::{Held, LOCK_LIFE, Lock, MOVED_MAX, SchedulerBirth};
 pub use source::Source;
 pub use timestamp::Timestamp;
 pub use url::for_redis_py;
-pub use worker::{WORKER_KEY_MARGIN, WorkerBirth, WorkerState};
+pub use worker::{Beat, WORKER_KEY_MARGIN, WorkerBirth, WorkerState};

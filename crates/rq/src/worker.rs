@@ -127,9 +127,12 @@ impl Client {
 }
 
 /// What a heartbeat found out.
-pub(crate) struct Beat {
-    pub(crate) registered_again: bool,
-    pub(crate) job_gone: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// The worker's record had vanished and was written again.
+    pub registered_again: bool,
+    /// The job was deleted meanwhile.
+    pub job_gone: bool,
 }
 
 impl WorkerBirth {

@@ -35,6 +35,7 @@ mod project_file;
 mod python_hooks;
 mod record;
 mod recovery;
+mod redis_away;
 mod reload;
 mod reload_on;
 mod rollback;

@@ -48,10 +48,15 @@ local worker = worker_key(h.prefix, h.worker)
 make_fit(worker, 'hash')
 local known = call('HEXISTS', worker, 'birth') == 1
 local life = h.execution and busy_life(worker, h.life) or h.life
-call('HSET', worker, 'last_heartbeat', h.now, 'state', h.birth.state)
-if not known then write_birth(h) end
-if not known and h.execution then note_execution(h, worker) end
+-- First: out of memory, Redis refuses no EXPIRE, and nothing that comes after a write. Nobody may count as
+-- dead because Redis is full.
 call('EXPIRE', worker, life)
+call('HSET', worker, 'last_heartbeat', h.now, 'state', h.birth.state)
+if not known then
+  write_birth(h)
+  if h.execution then note_execution(h, worker) end
+  call('EXPIRE', worker, life)
+end
 call('EXPIRE', worker_executions_key(h.prefix, h.worker), life)
 local there = not h.execution or keep_execution(h)
 return {known and 0 or 1, there and 0 or 1}

@@ -17,7 +17,10 @@ if not fits(list, 'list') then
   return redis.error_reply('WRONGTYPE the queue ' .. list .. ' is not a list; job ' .. r.job ..
     ' cannot be put back')
 end
-call('HSET', worker, 'state', 'idle', 'last_heartbeat', r.now)
+-- First: out of memory, Redis refuses no EXPIRE, and nothing that comes after a write. A stop must not wait
+-- for memory.
+call('EXPIRE', worker, r.worker_life)
+write_own('HSET', worker, 'state', 'idle', 'last_heartbeat', r.now)
 call('EXPIRE', worker, r.worker_life)
 -- A job that was canceled or deleted meanwhile stays so.
 if field(job, 'status') == 'started' then

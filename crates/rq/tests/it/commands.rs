@@ -46,7 +46,7 @@ async fn a_lost_connection_is_an_error_and_not_silence() {
     subscription.add(&WorkerName::new("w1")).await.unwrap();
     let killed: i64 = world.ask("CLIENT KILL TYPE pubsub").await;
     assert_eq!(killed, 1);
-    assert!(subscription.next().await.unwrap_err().is_connection());
+    assert!(subscription.next().await.unwrap_err().is_outage());
     // And another can be had.
     let mut subscription = world.client.subscribe().await.unwrap();
     subscription.add(&WorkerName::new("w1")).await.unwrap();

@@ -413,7 +413,7 @@ async fn a_registry_of_another_type_refuses_and_nothing_is_written() {
         let before = world.dump().await;
         let next = request("e2", &["q"]);
         let error = world.client.finish(&finish(&started), Some(&next)).await.unwrap_err();
-        assert!(!error.is_connection(), "{error}");
+        assert!(!error.is_outage(), "{error}");
         assert!(error.to_string().contains(&format!("rq:{registry}:q")), "{error}");
         assert_eq!(world.dump().await, before, "{registry}");
         // Once it is mended the same end counts.

@@ -12,6 +12,7 @@ mod commands;
 mod common;
 mod connect;
 mod cost;
+mod cut;
 mod dependents;
 mod finish;
 mod handled;

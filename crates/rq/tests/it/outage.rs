@@ -15,8 +15,9 @@ async fn out_of_memory_a_job_stays_in_its_queue() {
     let before = world.dump().await;
     world.send(&["CONFIG SET maxmemory 1"]).await;
     let error = world.client.start(&request("e", &["q"])).await.unwrap_err();
-    assert!(!error.is_connection(), "{error}");
-    assert!(error.to_string().contains("memory"), "{error}");
+    assert!(error.is_outage() && !error.may_be_carried_out(), "{error}");
+    let said = error.to_string();
+    assert_eq!(said, "OOM command not allowed when used memory > 'maxmemory'.");
     assert_eq!(world.dump().await, before);
     world.send(&["CONFIG SET maxmemory 0"]).await;
     assert_eq!(world.take("e").await.job, JobId::new("j"));
@@ -33,7 +34,7 @@ async fn out_of_memory_an_end_is_whole_or_not_at_all() {
         world.send(&["CONFIG SET maxmemory 1"]).await;
         let next = request("e2", &["q"]);
         let error = world.client.finish(&finish(&started), Some(&next)).await.unwrap_err();
-        assert!(!error.is_connection(), "{error}");
+        assert!(error.is_outage() && !error.may_be_carried_out(), "{error}");
         assert_eq!(world.dump().await, before);
         world.send(&["CONFIG SET maxmemory 0"]).await;
         let reply = world.client.finish(&finish(&started), Some(&next)).await.unwrap();
@@ -43,15 +44,16 @@ async fn out_of_memory_an_end_is_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn out_of_memory_a_release_is_whole_or_not_at_all() {
+async fn out_of_memory_a_job_is_kept_alive_and_put_back() {
     let world = World::new().await;
+    world.client.register(&birth(), at(0)).await.unwrap();
     let started = world.run("j", "").await;
-    let before = world.dump().await;
     world.send(&["CONFIG SET maxmemory 1"]).await;
-    world.client.release(&started.worker, &started, at(20)).await.unwrap_err();
-    assert_eq!(world.dump().await, before);
-    world.send(&["CONFIG SET maxmemory 0"]).await;
-    world.client.release(&started.worker, &started, at(20)).await.unwrap();
+    world.client.heartbeat(&birth(), WorkerState::Busy, at(19)).await.unwrap();
+    let ttl = Duration::from_mins(2);
+    world.client.job_heartbeat(&birth(), &started, ttl, at(20)).await.unwrap();
+    assert_eq!(world.score("wip", "j:execution-of-j").await.unwrap(), "1767323185");
+    world.client.release(&started.worker, &started, at(21)).await.unwrap();
     assert_eq!(world.queue("q").await, ["j"]);
 }
 
@@ -87,12 +89,12 @@ async fn a_connection_that_was_cut_fails_once() {
     for round in 0..3 {
         world.send(&["CLIENT KILL TYPE normal"]).await;
         let error = world.client.start(&request("e", &["empty"])).await.unwrap_err();
-        assert!(error.is_connection(), "round {round}: {error}");
+        assert!(error.is_outage(), "round {round}: {error}");
         assert!(matches!(world.start(&request("e", &["empty"])).await, StartReply::Empty));
     }
     world.send(&["CLIENT KILL TYPE normal"]).await;
     let error = world.client.is_suspended().await.unwrap_err();
-    assert!(error.is_connection(), "{error}");
+    assert!(error.is_outage(), "{error}");
     assert_eq!(world.take("e").await.job, JobId::new("j"));
 }
 
@@ -126,7 +128,7 @@ async fn a_peek_whose_connection_is_cut_says_so() {
     };
     let (seen, ()) = tokio::join!(peek.wait(Duration::from_mins(1)), cut);
     let error = seen.unwrap_err();
-    assert!(error.is_connection(), "{error}");
+    assert!(error.is_outage(), "{error}");
     world.enqueue("j", "q", "").await;
     // What the connection of requests says first does not matter here: it was cut as well.
     drop(world.client.is_suspended().await);
@@ -143,7 +145,7 @@ async fn a_server_that_does_not_answer_is_a_failed_connection() {
     let pause = world.ask::<redis::Value>("CLIENT PAUSE 100000").await;
     assert_eq!(pause, redis::Value::Okay);
     let error = client.is_suspended().await.unwrap_err();
-    assert!(error.is_connection(), "{error}");
+    assert!(error.is_outage(), "{error}");
 }
 
 #[tokio::test]
@@ -151,7 +153,7 @@ async fn a_script_that_is_refused_is_no_failed_connection() {
     let world = World::new().await;
     world.send(&["SET rq:queue:q text"]).await;
     let error = world.client.queue_length(&QueueName::new("q")).await.unwrap_err();
-    assert!(!error.is_connection(), "{error}");
+    assert!(!error.is_outage(), "{error}");
     assert!(error.to_string().contains("WRONGTYPE"), "{error}");
 }
 
@@ -171,5 +173,5 @@ async fn a_peek_notices_that_nobody_answers_any_more() {
         .unwrap();
     assert!(stopped.success());
     let error = peek.wait(Duration::from_millis(10)).await.unwrap_err();
-    assert!(error.is_connection(), "{error}");
+    assert!(error.is_outage(), "{error}");
 }

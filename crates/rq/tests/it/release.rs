@@ -148,7 +148,7 @@ async fn a_queue_that_has_another_type_now_refuses_and_nothing_is_written() {
     world.send(&["SET rq:queue:q mine"]).await;
     let before = world.dump().await;
     let error = world.client.release(&started.worker, &started, at(20)).await.unwrap_err();
-    assert!(!error.is_connection(), "{error}");
+    assert!(!error.is_outage(), "{error}");
     assert!(error.to_string().contains("rq:queue:q"), "{error}");
     assert_eq!(world.dump().await, before);
     world.send(&["DEL rq:queue:q"]).await;

@@ -138,7 +138,7 @@ async fn a_heartbeat_keeps_a_running_job_ahead() {
     for key in ["execution:j:execution-of-j", "executions:j", "worker:w1:executions"] {
         world.send(&[&format!("EXPIRE rq:{key} 5")]).await;
     }
-    assert!(!world.client.job_heartbeat(&birth(), &started, TTL, at(40)).await.unwrap());
+    assert!(!world.client.job_heartbeat(&birth(), &started, TTL, at(40)).await.unwrap().job_gone);
     let now = at(40).seconds();
     assert_eq!(world.score("wip", "j:execution-of-j").await, Some((now + 90).to_string()));
     assert_eq!(world.ask::<i64>("ZSCORE rq:executions:j execution-of-j").await, now + 150);
@@ -159,10 +159,10 @@ async fn a_heartbeat_does_not_bring_back_a_deleted_job() {
     world.client.register(&birth(), at(0)).await.unwrap();
     let started = world.run("j", "").await;
     world.send(&["DEL rq:job:j"]).await;
-    assert!(world.client.job_heartbeat(&birth(), &started, TTL, at(40)).await.unwrap());
+    assert!(world.client.job_heartbeat(&birth(), &started, TTL, at(40)).await.unwrap().job_gone);
     assert!(!world.dump().await.keys().contains(&"rq:job:j"));
     world.send(&["HSET rq:job:j last_heartbeat half"]).await;
-    assert!(world.client.job_heartbeat(&birth(), &started, TTL, at(40)).await.unwrap());
+    assert!(world.client.job_heartbeat(&birth(), &started, TTL, at(40)).await.unwrap().job_gone);
 }
 
 #[tokio::test]

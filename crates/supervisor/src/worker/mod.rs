@@ -14,6 +14,7 @@ pub mod horse;
 pub mod machine;
 pub mod outcome;
 pub mod persist;
+mod pulse;
 mod running;
 pub mod stand_in;
 pub mod strategy;
@@ -22,6 +23,7 @@ pub mod wakeups;
 pub mod webhooks;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rq::{
@@ -50,10 +52,12 @@ use crate::shutdown::Phase;
 pub const SUSPENDED_PAUSE: Duration = Duration::from_secs(1);
 /// How long the answer of a horse that has ended may still be on its way.
 pub const ANSWER_GRACE: Duration = Duration::from_millis(200);
-/// How long a running job's heartbeat may take.
-pub const HEARTBEAT_MAX: Duration = Duration::from_secs(2);
 /// How long a stop leaves a job at the barrier before it is put back.
 pub const STOP_AT_BARRIER_MAX: Duration = Duration::from_secs(5);
+/// How long after a stop an answer is waited for that may say that a job was taken.
+pub const UNANSWERED_START_MAX: Duration = Duration::from_secs(10);
+/// How long Redis may take to note that a worker has ended.
+pub const DEATH_MAX: Duration = Duration::from_secs(5);
 /// Horses that may die before they were given their job, in a row.
 pub const HORSES_PER_JOB_MAX: u32 = 5;
 
@@ -123,7 +127,7 @@ impl Shared {
     ) -> Option<T> {
         let once = || async {
             match request().await {
-                Err(error) if !error.is_connection() => Ok(Err(error)),
+                Err(error) if !error.is_outage() => Ok(Err(error)),
                 answer => answer.map(Ok),
             }
         };
@@ -199,7 +203,7 @@ impl Slot {
         // An outage is waited for: a worker of a pool may be born in one.
         let register = || async {
             match self.shared.client.register(&self.birth, clock::wall()).await {
-                Err(RegisterError::Redis(error)) if error.is_connection() => Err(error),
+                Err(RegisterError::Redis(error)) if error.is_outage() => Err(error),
                 result => Ok(result),
             }
         };
@@ -225,10 +229,11 @@ impl Slot {
         self.report(&Event::WorkerEnded { worker: self.birth.name.clone(), end });
         self.webhooks.settle(&self.shared).await;
         // Best effort: an unreachable Redis forgets the record when its time to live is over.
-        if let Err(error) = self.shared.client.death(&self.birth, clock::wall()).await {
-            self.report(&Event::Warning(format!(
-                "the end of a worker could not be recorded: {error}"
-            )));
+        let death = || self.shared.client.death(&self.birth, clock::wall());
+        let noted = self.insist("record the end of a worker", death);
+        if !matches!(tokio::time::timeout(DEATH_MAX, noted).await, Ok(Some(()))) {
+            let name = &self.birth.name;
+            self.shared.warn(format!("the end of worker {name} could not be recorded"));
         }
         Ok(end)
     }
@@ -331,7 +336,21 @@ impl Slot {
     async fn start(&mut self, code: Code) -> Option<StartReply> {
         self.next_heartbeat = Moment::now() + self.shared.settings.idle_heartbeat_interval();
         let request = self.start_request(code);
-        self.ask("start a job", || self.shared.client.start(&request)).await
+        let perhaps = AtomicBool::new(false);
+        let send = || async {
+            let reply = self.shared.client.start(&request).await;
+            if reply.as_ref().is_err_and(rq::Error::may_be_carried_out) {
+                perhaps.store(true, Ordering::Relaxed);
+            }
+            reply
+        };
+        let reply = self.ask("start a job", send).await;
+        if reply.is_some() || !perhaps.load(Ordering::Relaxed) {
+            return reply;
+        }
+        // A stop has come. A job that was taken must be known, to be put back.
+        let learn = self.insist("learn whether a job was taken", send);
+        tokio::time::timeout(UNANSWERED_START_MAX, learn).await.ok().flatten()
     }
 
     fn start_request(&mut self, code: Code) -> StartRequest {
@@ -397,18 +416,6 @@ impl Slot {
         }
         let outcome = Outcome::Died { status: None, began: clock::wall() };
         self.conclude(job, &parsed.description, outcome, Moment::now()).await
-    }
-
-    async fn job_heartbeat(&mut self, job: &Started, ttl: Duration) {
-        // Neither insisted on nor waited for long: the job's answer must not wait for Redis, and
-        // the next heartbeat is near.
-        let beat = self.shared.client.job_heartbeat(&self.birth, job, ttl, clock::wall());
-        let lost = match tokio::time::timeout(HEARTBEAT_MAX, beat).await {
-            Ok(Ok(_)) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "Redis does not answer".to_owned(),
-        };
-        self.report(&Event::Detail(format!("a heartbeat of job {} was lost: {lost}", job.job)));
     }
 
     /// Records the end of an execution and, if this slot goes on, takes the next job with it.

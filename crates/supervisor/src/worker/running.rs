@@ -11,6 +11,7 @@ use super::errand::{self, Errand};
 use super::horse::{self, Horse};
 use super::machine::{Effect, JobClock, heartbeat_ttl};
 use super::outcome::Outcome;
+use super::pulse::Pulse;
 use super::trial::{self, Finding};
 use super::{ANSWER_GRACE, STOP_AT_BARRIER_MAX, Slot, reached};
 use crate::clock::{self, Moment};
@@ -64,6 +65,8 @@ impl Slot {
         let (reply, mut granted) = oneshot::channel();
         self.tell(Input::HorseWanted(HorseRequest { wish, reply })).await;
         let interval = self.shared.settings.monitoring_interval;
+        let mut pulse = Pulse::new(&self.shared, &self.birth, job);
+        let mut next_heartbeat = Moment::now() + interval;
         let mut waited = false;
         let mut give_up_at = None;
         loop {
@@ -96,10 +99,12 @@ impl Slot {
                 () = clock::sleep_until(give_up_at), if give_up_at.is_some() => {
                     return Passage::Stopping;
                 }
-                () = tokio::time::sleep(interval) => {
+                () = clock::sleep_until(Some(next_heartbeat)) => {
                     waited = true;
-                    self.job_heartbeat(job, heartbeat_ttl(interval)).await;
+                    next_heartbeat = Moment::now() + interval;
+                    pulse.beat(heartbeat_ttl(interval));
                 }
+                () = pulse.carried() => {}
             }
         }
     }
@@ -183,6 +188,7 @@ impl Slot {
     async fn watch_over(&mut self, horse: &mut Horse, job: &Started, timeout: JobTimeout) -> Ride {
         let interval = self.shared.settings.monitoring_interval;
         let mut clock = JobClock::start(Moment::now(), timeout, interval);
+        let mut pulse = Pulse::new(&self.shared, &self.birth, job);
         let presence = horse.presence.clone();
         let mut exited = None;
         let mut end = Ride::Died;
@@ -226,10 +232,11 @@ impl Slot {
                     }
                     clock.tick(Moment::now())
                 }
+                () = pulse.carried() => None,
             };
             match effect {
                 Some(Effect::Kill) => presence.kill_group(),
-                Some(Effect::Heartbeat(ttl)) => self.job_heartbeat(job, ttl).await,
+                Some(Effect::Heartbeat(ttl)) => pulse.beat(ttl),
                 None => {}
             }
         }
@@ -263,15 +270,19 @@ impl Slot {
     }
 
     /// Waits for something, and keeps the execution alive meanwhile.
-    async fn alive<T>(&mut self, job: &Started, what: impl Future<Output = T>) -> T {
+    async fn alive<T>(&self, job: &Started, what: impl Future<Output = T>) -> T {
         let interval = self.shared.settings.monitoring_interval;
+        let mut pulse = Pulse::new(&self.shared, &self.birth, job);
+        let mut next_heartbeat = Moment::now() + interval;
         tokio::pin!(what);
         loop {
             tokio::select! {
                 done = &mut what => return done,
-                () = tokio::time::sleep(interval) => {
-                    self.job_heartbeat(job, heartbeat_ttl(interval)).await;
+                () = clock::sleep_until(Some(next_heartbeat)) => {
+                    next_heartbeat = Moment::now() + interval;
+                    pulse.beat(heartbeat_ttl(interval));
                 }
+                () = pulse.carried() => {}
             }
         }
     }
