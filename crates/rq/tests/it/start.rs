@@ -56,6 +56,7 @@ async fn a_start_registers_what_rq_registers() {
          - freshq_execution: e
          - freshq_job: j
          - freshq_queue: q
+         - freshq_run: run 1
          - freshq_undo: {\"before\":[\"queued\",\"\",\"\",\"\",false,false],\"life\":90,\"ttl\":-1}
          - hostname: host
          - ip_address: 127.0.0.1:9
