@@ -23,6 +23,18 @@ fn show_progress(number: u32) {
     }
 }
 
+/// What a long run was.
+fn show_sum(saves: u32, jobs: u64, output: &str) {
+    let count = |what: &str| output.lines().filter(|line| line.contains(what)).count();
+    let (served, broken) = (count("  serving    generation "), count("  broken     "));
+    let text = format!(
+        "  {saves} saves, {jobs} jobs, all finished; {served} generations served, {broken} were broken\n"
+    );
+    if std::env::var("FRESHQ_PROOF_SAVES").is_ok() {
+        std::io::stderr().write_all(text.as_bytes()).expect("a stream");
+    }
+}
+
 /// What is saved, and where a job sees it: a module, a package, a data file, a module in a folder that
 /// was made a moment before.
 const PLACES: [&str; 4] = ["app/module.py", "app/package/__init__.py", "app/data.txt", ""];
@@ -116,6 +128,8 @@ fn a_job_enqueued_after_a_save_runs_the_new_code_without_any_pause() {
     let mut newest = [0; PLACES.len()];
     // Jobs that are on their way, and what was saved before each was enqueued.
     let mut on_their_way = VecDeque::new();
+    let saves = saves(1000);
+    let mut jobs = 0;
     let check = |(id, least): (Value, [u32; PLACES.len()])| {
         let end = context.eval(&format!("end({id})"));
         let seen: Vec<u32> = serde_json::from_value(end[1].clone())
@@ -123,22 +137,26 @@ fn a_job_enqueued_after_a_save_runs_the_new_code_without_any_pause() {
         let fresh = seen.iter().zip(least).all(|(seen, least)| least <= *seen);
         assert!(fresh, "saved {least:?}, the job saw {seen:?}\n{}", worker.output());
     };
-    for number in 1..=saves(1000) {
+    for number in 1..=saves {
         show_progress(number);
         let place = save(&context, &mut dice, number);
         newest[place] = number;
         let id = context.eval("enqueue('app.tasks.saved')");
         on_their_way.push_back((id, newest));
+        jobs += 1;
         if dice.below(4) == 0 {
             context.eval("enqueue('app.tasks.busy', 0.02)");
+            jobs += 1;
         }
         if dice.below(3) < on_their_way.len() as u64 {
             on_their_way.pop_front().into_iter().for_each(check);
         }
     }
     on_their_way.into_iter().for_each(check);
+    context.wait_until("[queue().count, StartedJobRegistry(connection=r).count] == [0, 0]");
     let output = worker.stop();
-    assert!(output.contains(", 0 failed"), "{output}");
+    assert!(output.contains(&format!("{jobs} finished, 0 failed")), "{output}");
+    show_sum(saves, jobs, &output);
 }
 
 #[test]
@@ -147,8 +165,9 @@ fn whatever_is_saved_each_job_is_run_exactly_once() {
     let worker = worker(&context, "keep");
     let log = context.path("log");
     let mut dice = Dice::new(0x5eed_0002);
+    let saves = saves(60);
     let mut jobs = 0;
-    for number in 1..=saves(60) {
+    for number in 1..=saves {
         show_progress(number);
         for _ in 0..dice.below(4) {
             let milliseconds = [0, 1, 5, 20, 60][dice.below(5) as usize];
@@ -184,4 +203,5 @@ fn whatever_is_saved_each_job_is_run_exactly_once() {
         lines
     };
     assert_eq!(sorted(&log), sorted(&expected), "each job begins and ends once");
+    show_sum(saves, jobs + 1, &output);
 }
