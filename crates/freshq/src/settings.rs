@@ -211,6 +211,8 @@ pub(crate) fn resolve(
         pool: pool(run)?,
         max_jobs: life.max_jobs,
         max_idle_time: life.max_idle_time.map(|seconds| Duration::from_secs(seconds.into())),
+        timeout_grace: args.limits.timeout_grace(),
+        stop_timeout: args.limits.stop_timeout(),
         strategy: strategy(found.strategy, &class),
         worker_ttl: Duration::from_secs(life.worker_ttl.into()),
         monitoring_interval: Duration::from_secs(life.job_monitoring_interval.into()),

@@ -84,6 +84,8 @@ pub enum StopCause {
     Command,
     /// A signal to the process that stands for it.
     Signal,
+    /// What was asked before has taken too long.
+    Overdue,
 }
 
 /// A slot that stands at the barrier with a job.

@@ -31,7 +31,7 @@ pub mod reload;
 pub mod scheduler;
 pub mod settings;
 pub mod shutdown;
-mod signals;
+pub mod signals;
 mod supervisor;
 pub mod watch;
 pub mod worker;

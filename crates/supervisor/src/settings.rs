@@ -28,6 +28,10 @@ pub struct Settings {
     pub max_jobs: Option<u64>,
     /// End a slot that has had no job for so long.
     pub max_idle_time: Option<Duration>,
+    /// How long after its own timeout a job is killed that goes on.
+    pub timeout_grace: Duration,
+    /// How long a warm stop waits for running jobs; then they are told to end.
+    pub stop_timeout: Option<Duration>,
     /// In which order a slot looks into its queues.
     pub strategy: Strategy,
     /// Time to live of a worker's record without a heartbeat.
@@ -223,6 +227,8 @@ pub const IDLE_HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 pub const BASE_START_MAX: Duration = Duration::from_mins(5);
 /// How long a generation may import the user's modules, unless the user says.
 pub const GENERATION_LOAD_MAX: Duration = Duration::from_mins(2);
+/// How long after its own timeout a job is killed that goes on, unless the user says (as RQ).
+pub const TIMEOUT_GRACE: Duration = Duration::from_mins(1);
 /// How long a generation that is stuck in an import may take to say where, before it is killed.
 pub const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 /// How long nothing has to happen to the installed packages until a change of them is over.

@@ -7,9 +7,10 @@ use tokio::sync::mpsc;
 
 use crate::input::Input;
 
-/// The streams; made before anything is started, so that no signal is missed.
+/// The streams; made before anything is started, so that no signal is missed. The first process of a
+/// container gets none that it does not listen to.
 #[derive(Debug)]
-pub(crate) struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
@@ -17,13 +18,22 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    pub(crate) fn listen() -> io::Result<Self> {
+    /// Listens from now on. Call within a runtime.
+    pub fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
             child: signal(SignalKind::child())?,
         })
+    }
+
+    /// Waits for a signal that asks for a stop.
+    pub async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 
     /// Passes signals on, for as long as somebody takes them.

@@ -4,6 +4,7 @@ mod classes;
 mod control;
 mod file;
 mod isolation;
+mod limits;
 mod logging;
 mod origin;
 mod pool;
@@ -22,6 +23,7 @@ use clap::{Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, S
 pub(crate) use self::classes::{ClassArgs, WorkerClass};
 pub(crate) use self::control::{ControlArgs, StatusArgs};
 pub(crate) use self::isolation::IsolationArgs;
+pub(crate) use self::limits::LimitsArgs;
 pub(crate) use self::logging::LogArgs;
 pub(crate) use self::origin::{Origin, Origins};
 pub(crate) use self::pool::PoolArgs;

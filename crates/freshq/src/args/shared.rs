@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 
-use super::{IsolationArgs, LogArgs, PythonArgs, RedisArgs, ReloadArgs, TroubleArgs};
+use super::{IsolationArgs, LimitsArgs, LogArgs, PythonArgs, RedisArgs, ReloadArgs, TroubleArgs};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct SharedArgs {
@@ -21,6 +21,9 @@ pub(crate) struct SharedArgs {
 
     #[command(flatten)]
     pub(crate) isolation: IsolationArgs,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitsArgs,
 
     #[command(flatten)]
     pub(crate) reload: ReloadArgs,

@@ -10,6 +10,8 @@ use rq::{Client, Connect, Source};
 use supervisor::event::Event;
 use supervisor::forkserver::interpreter::{self, Interpreter};
 use supervisor::settings::Companion;
+use supervisor::shutdown::Phase;
+use supervisor::signals::Signals;
 use supervisor::worker::strategy::Strategy;
 use supervisor::{Exit, Supervisor};
 
@@ -33,6 +35,15 @@ pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
     let strategy = run.life.dequeue_strategy.parse()?;
     let here = std::env::current_dir()
         .map_err(|error| Error::Io { what: "find the current folder", error })?;
+    // One thread: the loop owns the state, and what it forks is forked by Python.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Io { what: "start the event loop", error })?;
+    let signals = {
+        let _within = runtime.enter();
+        Signals::listen().map_err(|error| Error::Io { what: "listen to signals", error })?
+    };
     let console = Arc::new(Console::new(args.log.logging()?, here.clone()));
     console.title();
     let by = origins.name("python");
@@ -40,11 +51,6 @@ pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
     let candidates = python::candidates(named, &here);
     let interpreter = interpreter::find(&candidates)?;
     trace_python(&console, &interpreter);
-    // One thread: the loop owns the state, and what it forks is forked by Python.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Io { what: "start the event loop", error })?;
     let asked = Asked {
         redis: &args.redis,
         django: args.python.classes.django(),
@@ -53,7 +59,7 @@ pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
     };
     let told = Told::of(&asked, origins, &interpreter, &settings::import_path(args))?;
     let server = start_embedded(&told.redis.value, &interpreter, &here)?;
-    let start = Start { run, strategy, origins, interpreter, told, here: &here };
+    let start = Start { run, strategy, origins, interpreter, told, here: &here, signals };
     let result = runtime.block_on(work(start, &console, server.as_ref()));
     // Stopped with the worker, and after it: it holds what the last jobs returned.
     drop(server);
@@ -68,6 +74,7 @@ struct Start<'a> {
     interpreter: Interpreter,
     told: Told,
     here: &'a Path,
+    signals: Signals,
 }
 
 async fn work(
@@ -75,7 +82,7 @@ async fn work(
     console: &Arc<Console>,
     server: Option<&RedisServer>,
 ) -> Result<u8, Error> {
-    let Start { run, strategy, origins, interpreter, told, here } = start;
+    let Start { run, strategy, origins, interpreter, told, here, mut signals } = start;
     let source = match (&told.redis.value, server) {
         (RedisChoice::At(source), _) => source.clone(),
         (RedisChoice::Embedded, Some(server)) => Source::Url(server.url().to_owned()),
@@ -85,7 +92,14 @@ async fn work(
         Source::Url(url) => (Some(rq::for_redis_py(url)), None),
         Source::Settings(settings) => (None, Some(settings.clone())),
     };
-    let client = connect(source, &interpreter.rq_version).await?;
+    let client = tokio::select! {
+        biased;
+        () = signals.stop() => {
+            console.print(&Event::Stopping { phase: Phase::Warm, running: 0 });
+            return Ok(exit::OK);
+        }
+        client = connect(source, &interpreter.rq_version) => client?,
+    };
     let server_version = client.server();
     decided(
         console,
@@ -125,7 +139,8 @@ async fn work(
     };
     let printer = console.clone();
     let reporter = Arc::new(move |event: &Event| printer.print(event));
-    let supervisor = Supervisor::new(settings::resolve(run, origins, found)?, client, reporter)?;
+    let settings = settings::resolve(run, origins, found)?;
+    let supervisor = Supervisor::new(settings, client, signals, reporter)?;
     exit_code(Box::pin(supervisor.run()).await, server)
 }
 

@@ -223,8 +223,9 @@ fn ending(event: &Event) -> Option<Record> {
             let cause = match cause {
                 StopCause::Command => "by a command",
                 StopCause::Signal => "by a signal",
+                StopCause::Overdue => "which has taken too long",
             };
-            if *phase < Phase::Cold {
+            if *phase < Phase::Overdue {
                 info(Colour::Yellow, "stopping", format!("worker {worker}, {cause}"))
             } else {
                 let text = format!("worker {worker} and its job, {cause}");
@@ -250,6 +251,7 @@ fn stopping(phase: Phase, running: usize) -> Record {
     };
     let text = match phase {
         Phase::Warm if running == 0 => "warm shutdown: nothing is running".to_owned(),
+        Phase::Overdue => format!("warm shutdown takes too long: {jobs} and told to end"),
         Phase::Cold => format!("cold shutdown: {jobs} and will be killed"),
         Phase::Abort => "ended at once".to_owned(),
         Phase::Warm | Phase::Running => {

@@ -72,7 +72,7 @@ pub(super) fn lines(event: &Event, describes_jobs: bool) -> Option<Vec<(Level, S
             StopCause::Command => {
                 format!("Worker {worker}: Received shutdown command, sending SIGINT signal.")
             }
-            StopCause::Signal => format!("Worker {worker}: warm shut down requested"),
+            _ => format!("Worker {worker}: warm shut down requested"),
         }),
         Event::WorkerEnded { worker, end } => info(format!("Worker {worker}: {}", ended(*end))),
         Event::Stopping { phase: Phase::Warm, .. } => {

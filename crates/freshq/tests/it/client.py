@@ -63,6 +63,14 @@ def run(func, *args, **options):
     return end(enqueue(func, *args, **options))
 
 
+def alive(pid):
+    """Whether this process has not ended; a zombie has."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def keys():
     return sorted(key.decode() for key in r.keys("*"))
 

@@ -41,6 +41,7 @@ mod reload_on;
 mod rollback;
 mod scheduler;
 mod snapshots;
+mod stopping;
 mod storm;
 mod unfit;
 mod upkeep;

@@ -313,8 +313,9 @@ fn a_cold_stop_kills_the_job_and_records_it() {
     let (status, output) = worker.end();
     assert_eq!(status.code(), Some(0), "{output}");
     assert!(output.contains("cold shutdown"), "{output}");
-    let text = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9);";
-    assert_eq!(context.eval(&format!("end({id})")), json!(["failed", text]));
+    let text = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); ";
+    let why = "the worker was told to stop without waiting for its jobs";
+    assert_eq!(context.eval(&format!("end({id})")), json!(["failed", format!("{text}{why}")]));
 }
 
 #[test]

@@ -350,6 +350,7 @@ impl Chain {
                 self.tell_generation(generation, &ToGeneration::Reap { pids }, Vec::new());
             }
         } else if !std::mem::replace(&mut horse.asked, true) {
+            horse.presence.kill_rest();
             horse.presence.clear();
             self.tell_generation(generation, &ToGeneration::Report { pid }, Vec::new());
         }

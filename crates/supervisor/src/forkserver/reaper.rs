@@ -48,12 +48,14 @@ pub fn signal_name(status: i32) -> &'static str {
 pub struct Presence {
     pid: i32,
     there: Arc<AtomicBool>,
+    /// Its group was told to end.
+    told_to_end: Arc<AtomicBool>,
 }
 
 impl Presence {
     /// Of a process that has just been started and leads its own group.
     pub fn new(pid: i32) -> Self {
-        Self { pid, there: Arc::new(AtomicBool::new(true)) }
+        Self { pid, there: Arc::new(AtomicBool::new(true)), told_to_end: Arc::default() }
     }
 
     /// Its process id.
@@ -76,6 +78,22 @@ impl Presence {
         if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_there()) {
             // Fails only when the process is gone.
             let _ = rustix::process::kill_process(pid, WARNING);
+        }
+    }
+
+    /// Tells the process to end, and what it has started.
+    pub fn terminate_group(&self) {
+        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_there()) {
+            self.told_to_end.store(true, Ordering::Relaxed);
+            // Fails only when the group is gone.
+            let _ = rustix::process::kill_process_group(pid, Signal::TERM);
+        }
+    }
+
+    /// The process has ended and is not reaped: kills what is left of a group that was told to end.
+    pub fn kill_rest(&self) {
+        if self.told_to_end.load(Ordering::Relaxed) {
+            self.kill_group();
         }
     }
 

@@ -199,10 +199,14 @@ struct Tally {
 
 impl Supervisor {
     /// Prepares everything that can fail before a job is touched. Call within a runtime.
-    pub fn new(settings: Settings, client: Client, reporter: Reporter) -> Result<Self, StartError> {
+    pub fn new(
+        settings: Settings,
+        client: Client,
+        signals: Signals,
+        reporter: Reporter,
+    ) -> Result<Self, StartError> {
         let io = |what| move |error: io::Error| StartError::Io { what, error };
         reaper::become_subreaper().map_err(io("adopt orphaned processes"))?;
-        let signals = Signals::listen().map_err(io("listen to signals"))?;
         let script = bootstrap::write_runtime(&settings.cache)
             .map_err(io("write the Python side into the cache folder"))?;
         let sources = snapshots::keep(&settings)
@@ -239,7 +243,7 @@ impl Supervisor {
             base_deaths: BaseDeaths::new(settings.restarts_max),
             base_outdated: false,
             jobs_import_libraries: false,
-            shutdown: Shutdown::default(),
+            shutdown: Shutdown::new(settings.stop_timeout),
             tasks: JoinSet::new(),
             slots: BTreeMap::new(),
             slot_kit: None,
@@ -375,6 +379,8 @@ impl Supervisor {
             self.environment.deadline(),
             self.base_deaths.restart_at(),
             self.marked.as_ref().map(Marked::next_look),
+            self.shutdown.next_deadline(),
+            self.slots_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -383,6 +389,7 @@ impl Supervisor {
 
     fn tick(&mut self) {
         let now = Moment::now();
+        self.tick_stops(now);
         self.give_up_overdue_loading(now);
         self.give_up_overdue_base(now);
         self.tick_watching(now);

@@ -90,7 +90,7 @@ impl Supervisor {
         let pid = stand_in.as_ref().map_or(kit.birth.pid, StandIn::pid);
         let birth =
             WorkerBirth { name: name.clone(), pid, born: clock::wall(), ..kit.birth.clone() };
-        let shutdown = Shutdown::default();
+        let shutdown = Shutdown::new(self.settings.stop_timeout);
         self.slots.insert(name.clone(), SlotState { orders, shutdown, _stand_in: stand_in });
         let recovered = kit.recovered.clone();
         self.tasks.spawn(async move {
@@ -157,22 +157,39 @@ impl Supervisor {
 
     /// One worker is asked to stop.
     pub(super) fn stop_slot(&mut self, worker: &WorkerName, cause: StopCause) {
+        let now = Moment::now();
         let Some(slot) = self.slots.get_mut(worker) else { return };
-        if let Some(phase) = slot.shutdown.request(Moment::now()) {
+        if let Some(phase) = slot.shutdown.request(now) {
             self.report(&Event::WorkerStopping { worker: worker.clone(), phase, cause });
         }
         let all = self.slots.values().all(|slot| Phase::Warm <= slot.shutdown.phase());
         if all && !self.replaces_slots() {
             // Nobody is left to work for: so that the scheduler stops too.
-            self.shutdown.climb_to(Phase::Warm);
+            self.shutdown.climb_to(Phase::Warm, now);
         }
     }
 
     /// The process that stands for a worker was killed, and with that the worker.
     pub(super) fn stand_in_gone(&mut self, worker: &WorkerName) {
         let Some(slot) = self.slots.get_mut(worker) else { return };
-        slot.shutdown.climb_to(Phase::Cold);
+        slot.shutdown.climb_to(Phase::Cold, Moment::now());
         self.warn(format!("the process of worker {worker} was killed; so is its job"));
+    }
+
+    /// Warm stops of single workers that take too long go further.
+    pub(super) fn tick_slots(&mut self, now: Moment) {
+        let all = self.shutdown.phase();
+        for (worker, slot) in &mut self.slots {
+            // What goes for all was said for all.
+            if let Some(phase) = slot.shutdown.tick(now).filter(|phase| all < *phase) {
+                let (worker, cause) = (worker.clone(), StopCause::Overdue);
+                (self.out.0)(&Event::WorkerStopping { worker, phase, cause });
+            }
+        }
+    }
+
+    pub(super) fn slots_deadline(&self) -> Option<Moment> {
+        self.slots.values().filter_map(|slot| slot.shutdown.next_deadline()).min()
     }
 
     /// A signal asks for a stop of all: whoever was asked before by a command is asked again.

@@ -11,7 +11,20 @@ impl Supervisor {
     pub(super) fn stop_requested(&mut self) {
         let now = Moment::now();
         self.stop_all_slots(now);
-        let Some(phase) = self.shutdown.request(now) else { return };
+        if let Some(phase) = self.shutdown.request(now) {
+            self.stop_has_climbed(phase);
+        }
+    }
+
+    /// Warm stops that take too long go further.
+    pub(super) fn tick_stops(&mut self, now: Moment) {
+        if let Some(phase) = self.shutdown.tick(now) {
+            self.stop_has_climbed(phase);
+        }
+        self.tick_slots(now);
+    }
+
+    fn stop_has_climbed(&mut self, phase: Phase) {
         let running = self.chain.awaited_count().saturating_sub(self.barrier.spares());
         // What could not even begin says only why.
         if self.listening || !self.ending {
@@ -32,7 +45,7 @@ impl Supervisor {
         }
         if matches!(exit, Exit::CompanionEnded(_)) {
             // Nothing that still runs could be recorded.
-            self.shutdown.climb_to(Phase::Cold);
+            self.shutdown.climb_to(Phase::Cold, Moment::now());
         }
         // A job that runs to its end may still need what dies meanwhile; after a failure none does.
         self.ending = !matches!(exit, Exit::Done);

@@ -4,6 +4,7 @@
 //! that it finds what they put on its queues; they are over with the slots.
 
 use super::{Exit, Supervisor};
+use crate::clock::Moment;
 use crate::incarnation::hostname;
 use crate::input::Input;
 use crate::maintenance::Maintenance;
@@ -35,7 +36,7 @@ impl Supervisor {
     pub(super) async fn end_upkeep(&mut self, exit: &Exit) {
         // Whatever else it was that ended, nothing can be run any more.
         let phase = if matches!(exit, Exit::Done) { Phase::Warm } else { Phase::Cold };
-        self.shutdown.climb_to(phase);
+        self.shutdown.climb_to(phase, Moment::now());
         while 0 < self.upkeep_left && !matches!(self.exit, Some(Exit::Aborted)) {
             self.settle();
             self.wait_and_handle().await;

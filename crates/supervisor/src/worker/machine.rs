@@ -2,7 +2,7 @@
 //!
 //! A job's own timeout is an alarm inside the horse, which job code can catch. This
 //! machine is the limit behind it, for code that never returns to the interpreter
-//! (RQ: timeout + 60 s), and the kill of a cold shutdown. Neither counts while the job
+//! (RQ: 60 s later), and the kill of a cold shutdown. Neither counts while the job
 //! waits at the barrier, because the machine is made when the horse begins.
 
 use std::time::Duration;
@@ -11,8 +11,6 @@ use rq::JobTimeout;
 
 use crate::clock::Moment;
 
-/// Grace after the job's own timeout before its horse is killed (as RQ).
-pub const HARD_LIMIT_GRACE: Duration = Duration::from_mins(1);
 /// Margin of an execution's time to live beyond the next heartbeat (as RQ).
 pub const HEARTBEAT_MARGIN: Duration = Duration::from_mins(1);
 
@@ -36,9 +34,9 @@ pub struct JobClock {
 
 impl JobClock {
     /// The clock of a job whose horse begins now.
-    pub fn start(now: Moment, timeout: JobTimeout, interval: Duration) -> Self {
+    pub fn start(now: Moment, timeout: JobTimeout, grace: Duration, interval: Duration) -> Self {
         let hard_limit = match timeout {
-            JobTimeout::Limited(limit) => Some(now + limit + HARD_LIMIT_GRACE),
+            JobTimeout::Limited(limit) => Some(now + limit + grace),
             JobTimeout::Unlimited => None,
         };
         Self { interval, hard_limit, next_heartbeat: now + interval, killed: false }
@@ -64,12 +62,7 @@ impl JobClock {
         None
     }
 
-    /// Whether the kill has been asked for.
-    pub fn is_killed(&self) -> bool {
-        self.killed
-    }
-
-    /// The stop has become cold: the job ends now.
+    /// The job ends now, for another reason.
     pub fn kill(&mut self) -> Option<Effect> {
         // One kill, ever: the group may be gone, and its number with it.
         (!std::mem::replace(&mut self.killed, true)).then_some(Effect::Kill)
@@ -86,6 +79,7 @@ mod tests {
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(30);
+    const GRACE: Duration = Duration::from_secs(60);
 
     fn at(seconds: u64) -> Moment {
         Moment::from_nanos(seconds * 1_000_000_000)
@@ -104,7 +98,8 @@ mod tests {
 
     #[test]
     fn heartbeats_come_at_the_interval_and_one_kill_after_the_grace() {
-        let clock = JobClock::start(at(0), JobTimeout::Limited(Duration::from_secs(20)), INTERVAL);
+        let timeout = JobTimeout::Limited(Duration::from_secs(20));
+        let clock = JobClock::start(at(0), timeout, GRACE, INTERVAL);
         let beat = Effect::Heartbeat(Duration::from_secs(90));
         assert_eq!(
             drive(clock, at(120)),
@@ -114,14 +109,14 @@ mod tests {
 
     #[test]
     fn a_job_without_timeout_is_never_killed() {
-        let clock = JobClock::start(at(0), JobTimeout::Unlimited, INTERVAL);
+        let clock = JobClock::start(at(0), JobTimeout::Unlimited, GRACE, INTERVAL);
         assert!(drive(clock, at(100_000)).iter().all(|(_, effect)| *effect != Effect::Kill));
     }
 
     #[test]
     fn a_horse_is_killed_at_most_once() {
-        let mut clock =
-            JobClock::start(at(0), JobTimeout::Limited(Duration::from_secs(1)), INTERVAL);
+        let timeout = JobTimeout::Limited(Duration::from_secs(1));
+        let mut clock = JobClock::start(at(0), timeout, GRACE, INTERVAL);
         assert_eq!(clock.kill(), Some(Effect::Kill));
         assert_eq!(clock.kill(), None);
         assert!(drive(clock, at(1_000)).iter().all(|(_, effect)| *effect != Effect::Kill));

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod outcome;
 pub mod persist;
 mod pulse;
+mod ride;
 mod running;
 pub mod stand_in;
 pub mod strategy;
@@ -395,7 +396,7 @@ impl Slot {
                 }
                 Passage::HorseKilled => {
                     // As if it had been there already.
-                    let outcome = Outcome::Died { status: Some(SIGKILL), began: clock::wall() };
+                    let outcome = Outcome::died(Some(SIGKILL), None, clock::wall());
                     return self.conclude(job, &parsed.description, outcome, Moment::now()).await;
                 }
             };
@@ -414,7 +415,7 @@ impl Slot {
                 }
             }
         }
-        let outcome = Outcome::Died { status: None, began: clock::wall() };
+        let outcome = Outcome::died(None, None, clock::wall());
         self.conclude(job, &parsed.description, outcome, Moment::now()).await
     }
 

@@ -1,6 +1,8 @@
 //! Every way an execution ends, and what is recorded for it.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
 
 use rq::{Ending, Finished, JobRefusal, ReturnedRetry, STOPPED_TEXT, Timestamp};
 
@@ -18,6 +20,8 @@ pub enum Outcome {
     Died {
         /// Raw wait status; none if it could not be had.
         status: Option<i32>,
+        /// What it had to end for, if that is known.
+        why: Option<Doom>,
         /// When the job began.
         began: Timestamp,
     },
@@ -30,6 +34,40 @@ pub enum Outcome {
     Refused(JobRefusal),
     /// The job could not be handed to a horse; the text says why.
     Unsendable(String),
+}
+
+/// Why a job was not let run to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doom {
+    /// A second signal, or what is as good as one.
+    ColdStop,
+    /// A warm stop has taken its time.
+    StopOverdue(Duration),
+    /// It neither ended nor raised at its timeout; so much later it was killed.
+    HardLimit(Duration),
+    /// It has closed the connection that its end is told on.
+    HungUp,
+}
+
+impl fmt::Display for Doom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ColdStop => f.write_str("the worker was told to stop without waiting for its jobs"),
+            Self::StopOverdue(most) => write!(
+                f,
+                "the worker was told to stop and waited {} s for the job (--stop-timeout)",
+                most.as_secs()
+            ),
+            Self::HardLimit(grace) => write!(
+                f,
+                "it went on for {} s after its timeout, in code that no exception reaches or that caught it",
+                grace.as_secs()
+            ),
+            Self::HungUp => f.write_str(
+                "it has closed descriptors that it had not opened, among them the one on which the end of the job is told",
+            ),
+        }
+    }
 }
 
 /// What goes into Redis and onto the screen.
@@ -50,11 +88,16 @@ pub struct Record {
 }
 
 impl Outcome {
+    /// A horse that ended without an answer.
+    pub fn died(status: Option<i32>, why: Option<Doom>, began: Timestamp) -> Self {
+        Self::Died { status, why, began }
+    }
+
     /// What is to be recorded; `now` is the end of an execution that could not tell it.
     pub fn into_record(self, now: Timestamp) -> Record {
         match self {
             Self::Answered(answer) => answered(*answer),
-            Self::Died { status, began } => died(status, began, now),
+            Self::Died { status, why, began } => died(status, why, (began, now)),
             Self::Stopped { began } => {
                 let text = STOPPED_TEXT.to_owned();
                 silent(Ending::Stopped, (text.clone(), text), (began, now))
@@ -138,11 +181,16 @@ fn answered(answer: Answer) -> Record {
     }
 }
 
-fn died(status: Option<i32>, began: Timestamp, now: Timestamp) -> Record {
-    let text = died_text(status);
+fn died(status: Option<i32>, why: Option<Doom>, times: (Timestamp, Timestamp)) -> Record {
+    let said = died_text(status);
     let signal = status.map_or("", reaper::signal_name);
-    let summary = format!("{} {signal}", text.trim_end_matches("; ")).trim_end().to_owned();
-    silent(Ending::Failed { exc_text: text.clone() }, (summary, text), (began, now))
+    let mut summary = format!("{} {signal}", said.trim_end_matches("; ")).trim_end().to_owned();
+    let mut text = said;
+    if let Some(why) = why {
+        summary = format!("{summary}: {why}");
+        text = format!("{text}{why}");
+    }
+    silent(Ending::Failed { exc_text: text.clone() }, (summary, text), times)
 }
 
 /// RQ's text, to the letter: people and their tools match on it.

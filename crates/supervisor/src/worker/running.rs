@@ -1,19 +1,20 @@
-//! A job that was taken: at the barrier, and on its horse until that answers or ends.
+//! A job that was taken: at the barrier, and then on its horse, whose ride is in `ride.rs`.
 //!
 //! Invariant: a command to stop the job is honoured from the moment it was taken on, whatever it
 //! waits for.
 
-use rq::{Job, JobTimeout, Started};
+use rq::{Job, Started};
 use tokio::sync::oneshot;
 
 use super::commands::JobCommand;
 use super::errand::{self, Errand};
 use super::horse::{self, Horse};
-use super::machine::{Effect, JobClock, heartbeat_ttl};
+use super::machine::heartbeat_ttl;
 use super::outcome::Outcome;
 use super::pulse::Pulse;
+use super::ride::Ride;
 use super::trial::{self, Finding};
-use super::{ANSWER_GRACE, STOP_AT_BARRIER_MAX, Slot, reached};
+use super::{STOP_AT_BARRIER_MAX, Slot, reached};
 use crate::clock::{self, Moment};
 use crate::event::Event;
 use crate::forkserver::link::LinkError;
@@ -21,7 +22,6 @@ use crate::forkserver::messages::{AnswerKind, Purpose};
 use crate::input::{Grant, HorseRequest, Input};
 use crate::reload::ledger::Ticket;
 use crate::reload::machine::{GenerationId, Wish};
-use crate::settings::EXIT_STATUS_MAX;
 use crate::shutdown::Phase;
 
 /// How a wait at the barrier ended.
@@ -44,15 +44,6 @@ pub(super) enum Run {
     HorseWasDead,
     /// Its generation does not know the job, of which nothing has run.
     Unknown(GenerationId),
-}
-
-/// How a job's time on its horse ended.
-enum Ride {
-    Answered(Box<horse::Answer>),
-    /// The horse ended without an answer.
-    Died,
-    /// It was killed because a command asked for that.
-    Stopped,
 }
 
 impl Slot {
@@ -95,7 +86,7 @@ impl Slot {
                 () = reached(&self.shared.orders, Phase::Warm), if give_up_at.is_none() => {
                     give_up_at = Some(Moment::now() + STOP_AT_BARRIER_MAX);
                 }
-                () = reached(&self.shared.orders, Phase::Cold) => return Passage::Stopping,
+                () = reached(&self.shared.orders, Phase::Overdue) => return Passage::Stopping,
                 () = clock::sleep_until(give_up_at), if give_up_at.is_some() => {
                     return Passage::Stopping;
                 }
@@ -133,7 +124,7 @@ impl Slot {
             generation: horse.generation,
             first_after: ticket.first_since.map(|since| Moment::now().since(since)),
         });
-        let outcome = match self.watch_over(&mut horse, job, parsed.timeout).await {
+        let outcome = match self.ride(&mut horse, job, parsed.timeout).await {
             Ride::Answered(answer) if answer.head.kind == AnswerKind::Unknown => {
                 let generation = horse.generation;
                 let error = answer.head.summary.clone();
@@ -150,11 +141,11 @@ impl Slot {
                 }
                 Outcome::Answered(answer)
             }
-            Ride::Died => {
+            Ride::Died(why) => {
                 if let Some(trial) = horse.trial.take() {
                     trial.end(Finding::Died { job: job.job.clone() });
                 }
-                Outcome::Died { status: self.exit_status(&mut horse).await, began }
+                self.died(&mut horse, why, began).await
             }
             Ride::Stopped => {
                 drop(horse);
@@ -181,64 +172,6 @@ impl Slot {
         };
         if let Some(trial) = horse.trial.take() {
             trial.end(finding);
-        }
-    }
-
-    /// Keeps the execution alive until the horse answers or ends.
-    async fn watch_over(&mut self, horse: &mut Horse, job: &Started, timeout: JobTimeout) -> Ride {
-        let interval = self.shared.settings.monitoring_interval;
-        let mut clock = JobClock::start(Moment::now(), timeout, interval);
-        let mut pulse = Pulse::new(&self.shared, &self.birth, job);
-        let presence = horse.presence.clone();
-        let mut exited = None;
-        let mut end = Ride::Died;
-        let mut stop_noted = false;
-        loop {
-            let due = exited.unwrap_or_else(|| clock.next_deadline());
-            let effect = tokio::select! {
-                biased;
-                answer = horse::answer(&mut horse.link) => {
-                    return answer.map_or(end, |answer| Ride::Answered(Box::new(answer)));
-                }
-                status = &mut horse.exit, if exited.is_none() => {
-                    horse.status = status.ok();
-                    // All it wrote is in the socket; children of it may keep that open.
-                    exited = Some(Moment::now() + ANSWER_GRACE);
-                    None
-                }
-                command = self.commands.next() => {
-                    if command == JobCommand::KillHorse {
-                        horse.trial = None; // it did not die of its code
-                        clock.kill()
-                    } else if self.stops(&command, job) {
-                        end = Ride::Stopped;
-                        clock.kill()
-                    } else {
-                        None
-                    }
-                }
-                () = reached(&self.shared.orders, Phase::Warm), if !stop_noted => {
-                    stop_noted = true;
-                    if self.shared.settings.hooks.may_warn() {
-                        presence.warn();
-                    }
-                    self.note_stop().await;
-                    None
-                }
-                () = reached(&self.shared.orders, Phase::Cold), if !clock.is_killed() => clock.kill(),
-                () = clock::sleep_until(Some(due)) => {
-                    if exited.is_some() {
-                        return end;
-                    }
-                    clock.tick(Moment::now())
-                }
-                () = pulse.carried() => None,
-            };
-            match effect {
-                Some(Effect::Kill) => presence.kill_group(),
-                Some(Effect::Heartbeat(ttl)) => pulse.beat(ttl),
-                None => {}
-            }
         }
     }
 
@@ -288,7 +221,7 @@ impl Slot {
     }
 
     /// Whether a command asks for this job to be stopped; says so if it is for something else.
-    fn stops(&self, command: &JobCommand, job: &Started) -> bool {
+    pub(super) fn stops(&self, command: &JobCommand, job: &Started) -> bool {
         let meant = match command {
             JobCommand::KillHorse => false,
             JobCommand::StopJob(id) => *id == job.job,
@@ -319,25 +252,11 @@ impl Slot {
     }
 
     /// Lets readers of the worker's record see that it is about to end (as RQ).
-    async fn note_stop(&self) {
+    pub(super) async fn note_stop(&self) {
         let noted =
             self.shared.client.mark_shutdown_requested(&self.birth.name, clock::wall()).await;
         if let Err(error) = noted {
             self.report(&Event::Detail(format!("the stop could not be noted in Redis: {error}")));
         }
-    }
-
-    /// How a horse that hung up has ended.
-    async fn exit_status(&self, horse: &mut Horse) -> Option<i32> {
-        if horse.status.is_some() {
-            return horse.status;
-        }
-        if let Ok(status) = tokio::time::timeout(EXIT_STATUS_MAX, &mut horse.exit).await {
-            return status.ok();
-        }
-        // It closed its socket but lives, or its generation is stuck: end both.
-        horse.presence.kill_group();
-        self.tell(Input::ExitOverdue(horse.generation)).await;
-        tokio::time::timeout(EXIT_STATUS_MAX, &mut horse.exit).await.ok()?.ok()
     }
 }
