@@ -263,13 +263,14 @@ impl Contained {
     }
 }
 
+const NO_NAMESPACE: &str = "not tested: no process namespace can be made here";
 const NAMESPACE: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
 
 #[test]
 fn the_first_process_of_a_container_reaps_what_others_left_and_ends_in_time() {
     let context = project();
     let Some(worker) = Contained::start(&context, &["--stop-timeout", "0"]) else {
-        return no_namespaces();
+        return println!("{NO_NAMESPACE}");
     };
     worker.unshare.wait_for("  ready ");
     for _ in 0..5 {
@@ -286,16 +287,14 @@ fn the_first_process_of_a_container_reaps_what_others_left_and_ends_in_time() {
     );
 }
 
-fn no_namespaces() {
-    println!("not tested: no process namespace can be made here");
-}
-
 /// The kernel gives the first process no signal that it does not listen to.
 #[test]
 fn the_first_process_of_a_container_hears_a_stop_while_it_starts() {
     let context = project();
     for wait in [0, 5, 20, 60, 120, 250, 400] {
-        let Some(worker) = Contained::start(&context, &[]) else { return no_namespaces() };
+        let Some(worker) = Contained::start(&context, &[]) else {
+            return println!("{NO_NAMESPACE}");
+        };
         worker.unshare.wait_for("freshq ");
         std::thread::sleep(std::time::Duration::from_millis(wait));
         worker.stop();
