@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(30);
-    const GRACE: Duration = Duration::from_secs(60);
+    const GRACE: Duration = Duration::from_mins(1);
 
     fn at(seconds: u64) -> Moment {
         Moment::from_nanos(seconds * 1_000_000_000)
