@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use supervisor::Settings;
 use supervisor::forkserver::interpreter::Interpreter;
 use supervisor::reload::machine::OnBroken;
+use supervisor::reload::marker::Marker;
 use supervisor::settings::{Companion, Control, Preload, ReloadSettings};
 use supervisor::watch::Mode;
 use supervisor::worker::stand_in::StandInCommand;
@@ -82,6 +83,7 @@ pub(crate) fn roots(
     interpreter: &Interpreter,
     here: &Path,
     reload: bool,
+    marker: Option<&Marker>,
 ) -> Result<Vec<PathBuf>, Error> {
     let named = !args.reload.watch.is_empty();
     let folders = if named {
@@ -96,6 +98,7 @@ pub(crate) fn roots(
     };
     let mut roots: Vec<PathBuf> = Vec::new();
     for folder in folders {
+        let folder = marker.map_or(folder.clone(), |marker| marker.as_seen(&folder));
         let root = canonical_folder(&folder)?;
         if reload && !named && root.parent().is_none() {
             return Err(Error::WatchesTooMuch { path: root });
@@ -116,6 +119,11 @@ pub(crate) fn import_path(args: &SharedArgs) -> Vec<PathBuf> {
         args.python.path.clone()
     };
     given.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect()
+}
+
+/// The file of `--reload-on`, as it is now: so early that a symlink leads to where this folder is.
+pub(crate) fn marker(args: &ReloadArgs, here: &Path) -> Option<Marker> {
+    args.reload_on.as_deref().map(|file| Marker::new(beside(here, file)))
 }
 
 /// A path as it is seen from this folder, which has no symlinks on its way; it holds when that is gone.
@@ -169,6 +177,8 @@ pub(crate) struct Found<'a> {
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) preload: Preload,
     pub(crate) reload: bool,
+    /// Looked at before anything else.
+    pub(crate) marker: Option<Marker>,
     /// The current folder.
     pub(crate) here: &'a Path,
     pub(crate) cache: PathBuf,
@@ -238,7 +248,7 @@ pub(crate) fn resolve(
         isolation: args.isolation.isolation(&class, origins)?,
         reload: found.reload.then(|| ReloadSettings {
             on_broken,
-            on: args.reload.reload_on.as_deref().map(|file| beside(found.here, file)),
+            on: found.marker,
             canary_jobs: args.reload.canary.unwrap_or(0),
             mode: match args.reload.watch_mode {
                 args::WatchMode::Auto => Mode::Auto,

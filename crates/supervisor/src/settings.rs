@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::forkserver::interpreter::Interpreter;
 use crate::reload::machine::{OnBroken, Policy};
+use crate::reload::marker::Marker;
 use crate::watch::Mode;
 use crate::worker::stand_in::StandInCommand;
 use crate::worker::strategy::Strategy;
@@ -186,7 +187,7 @@ pub struct ReloadSettings {
     /// What happens while the newest code cannot be imported.
     pub on_broken: OnBroken,
     /// Reload when this file changes, and only then.
-    pub on: Option<PathBuf>,
+    pub on: Option<Marker>,
     /// Jobs that new code runs one by one before it serves all; zero: it serves at once.
     pub canary_jobs: u32,
     /// How changes are noticed.

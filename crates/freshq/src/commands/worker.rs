@@ -9,6 +9,7 @@ use embedded::redis::{Options, RedisServer, find_server, running_url};
 use rq::{Client, Connect, Source};
 use supervisor::event::Event;
 use supervisor::forkserver::interpreter::{self, Interpreter};
+use supervisor::reload::marker::Marker;
 use supervisor::settings::Companion;
 use supervisor::shutdown::Phase;
 use supervisor::signals::Signals;
@@ -35,6 +36,7 @@ pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
     let strategy = run.life.dequeue_strategy.parse()?;
     let here = std::env::current_dir()
         .map_err(|error| Error::Io { what: "find the current folder", error })?;
+    let marker = settings::marker(&args.reload, &here);
     // One thread: the loop owns the state, and what it forks is forked by Python.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -59,7 +61,7 @@ pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
     };
     let told = Told::of(&asked, origins, &interpreter, &settings::import_path(args))?;
     let server = start_embedded(&told.redis.value, &interpreter, &here)?;
-    let start = Start { run, strategy, origins, interpreter, told, here: &here, signals };
+    let start = Start { run, strategy, origins, interpreter, told, here: &here, marker, signals };
     let result = runtime.block_on(work(start, &console, server.as_ref()));
     // Stopped with the worker, and after it: it holds what the last jobs returned.
     drop(server);
@@ -74,6 +76,7 @@ struct Start<'a> {
     interpreter: Interpreter,
     told: Told,
     here: &'a Path,
+    marker: Option<Marker>,
     signals: Signals,
 }
 
@@ -82,7 +85,7 @@ async fn work(
     console: &Arc<Console>,
     server: Option<&RedisServer>,
 ) -> Result<u8, Error> {
-    let Start { run, strategy, origins, interpreter, told, here, mut signals } = start;
+    let Start { run, strategy, origins, interpreter, told, here, marker, mut signals } = start;
     let source = match (&told.redis.value, server) {
         (RedisChoice::At(source), _) => source.clone(),
         (RedisChoice::Embedded, Some(server)) => Source::Url(server.url().to_owned()),
@@ -122,7 +125,7 @@ async fn work(
     let args = run.shared;
     let reload = settings::reload(&args.reload, origins)?;
     trace_reload(console, args, &reload);
-    let roots = settings::roots(args, &interpreter, here, reload.value)?;
+    let roots = settings::roots(args, &interpreter, here, reload.value, marker.as_ref())?;
     let found = Found {
         strategy,
         interpreter,
@@ -132,6 +135,7 @@ async fn work(
         roots,
         preload: settings::preload(&args.python, origins),
         reload: reload.value,
+        marker,
         here,
         cache: cache_folder(),
         project_cache: project_folder(here),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::context::{Context, Worker};
-use crate::processes::{children, kill};
+use crate::processes::{children, kill, wait_until};
 use crate::versioned::finished;
 
 const TASKS: &str = "
@@ -131,6 +131,33 @@ fn what_is_loaded_for_another_reason_is_the_code_that_was_deployed() {
     assert_eq!(late(&context, "late1"), finished("v0"));
     write_release(&context, "", "v2");
     fs_err::write(&marker, "").expect("done");
+    assert_eq!(run(&context), finished("v2"), "{}", worker.output());
+    worker.stop();
+}
+
+#[test]
+fn what_is_saved_while_new_code_is_loaded_waits_for_the_next_marker() {
+    let (context, marker, _elsewhere) = project();
+    context.write("go", "");
+    let slow = "import os, time\nopen('loading', 'w').close()\n\
+                while not os.path.exists('go'):\n    time.sleep(0.002)\n";
+    context.write("app/slow.py", slow);
+    context.write("app/__init__.py", "from . import slow\n");
+    let worker = worker(&context, &marker, &[]);
+    assert_eq!(run(&context), finished("v0"));
+    for name in ["go", "loading"] {
+        fs_err::remove_file(context.path(name)).unwrap();
+    }
+    context.write("app/version.py", "VERSION = 'v1'\n");
+    fs_err::write(&marker, "1").unwrap();
+    wait_until("it loads", || context.path("loading").exists());
+    context.write("app/version.py", "VERSION = 'v2'\n");
+    context.write("app/late0.py", "VALUE = 'v2'\n");
+    worker.wait_for("late0.py: ");
+    context.write("go", "");
+    assert_eq!(run(&context), finished("v1"), "{}", worker.output());
+    assert_eq!(late(&context, "late0"), finished("v0"), "{}", worker.output());
+    fs_err::write(&marker, "2").unwrap();
     assert_eq!(run(&context), finished("v2"), "{}", worker.output());
     worker.stop();
 }

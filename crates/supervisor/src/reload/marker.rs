@@ -28,7 +28,7 @@ struct Seen {
 }
 
 /// The file, and what was seen of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Marker {
     path: PathBuf,
     link: Option<PathBuf>,
@@ -57,6 +57,12 @@ impl Marker {
     /// The folder that this leads to.
     pub fn release(&self) -> Option<&PathBuf> {
         self.seen.as_ref()?.release.as_ref()
+    }
+
+    /// A path through the symlink, as it leads where that was seen to lead.
+    pub fn as_seen(&self, path: &Path) -> PathBuf {
+        let rest = self.link().and_then(|link| path.strip_prefix(link).ok());
+        self.release().zip(rest).map_or(path.to_owned(), |(release, rest)| release.join(rest))
     }
 
     /// Whether it is another than when this was asked before. A touch, and the same bytes once more,
@@ -136,6 +142,8 @@ mod tests {
         for marker in [&marker, &within] {
             assert_eq!(marker.link(), Some(current.as_path()));
             assert_eq!(marker.release(), Some(&top.join("one")));
+            assert_eq!(marker.as_seen(&current.join("app")), top.join("one/app"));
+            assert_eq!(marker.as_seen(&top), top);
         }
         fs_err::write(top.join("one/a.py"), "").unwrap();
         assert!(!marker.has_changed() && !within.has_changed());

@@ -161,6 +161,11 @@ impl Sources {
         self.write();
     }
 
+    /// Whether all versions are kept that were taken.
+    pub fn keeps_all(&self) -> bool {
+        !self.failed
+    }
+
     /// Whether versions cannot be kept any more; said once.
     pub fn has_failed(&mut self) -> bool {
         let failed = !self.unwritten.is_empty() || self.kept.full;

@@ -171,7 +171,7 @@ impl Supervisor {
             how: how.to_owned(),
             files,
             folders: self.roots().iter().map(text).collect(),
-            only_on: self.settings.reload.as_ref()?.on.as_ref().map(text),
+            only_on: self.marker().map(|file| file.display().to_string()),
         })
     }
 }

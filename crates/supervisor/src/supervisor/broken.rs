@@ -28,7 +28,7 @@ impl Supervisor {
         if let Some(loading) = &mut self.loading {
             loading.broken = Some((broken, by));
             self.drain_watcher();
-            self.note_deployed();
+            self.note_tree();
             self.judge_broken();
         }
     }

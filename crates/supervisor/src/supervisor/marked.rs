@@ -1,12 +1,12 @@
 //! Reloading when one file changes, and only then.
 //!
 //! Source files are watched as ever: so it is known what changed, late imports of jobs see the tree as
-//! it was, and people who ask for details are told why nothing is reloaded. What is loaded without a
-//! change of the file, because something was learned or has died, is the tree as it was when the file
-//! had changed. When that is a symlink to a release folder, import paths and watching follow it.
+//! it was, and people who ask for details are told why nothing is reloaded. What is loaded is the tree
+//! as it was when the file had changed, also if it is loaded later, because something was learned or
+//! has died. When the file is a symlink to a release folder, import paths and watching follow it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Supervisor;
 use super::watching::Watching;
@@ -26,26 +26,25 @@ pub(super) struct Marked {
     marker: Marker,
     /// The release at the start, if there are such.
     first_release: Option<PathBuf>,
-    /// The one that is watched.
-    watched_release: Option<PathBuf>,
+    /// The one that is to run.
+    release: Option<PathBuf>,
     next_look: Moment,
     /// Since when it is another; what changed with it may not be at rest yet.
     changed: Option<Moment>,
     /// Source files that changed, and are not loaded.
     left: BTreeSet<PathBuf>,
-    /// Where in the manifest the tree was that was loaded last.
+    /// Where in the manifest the tree is that is to run, once anything was loaded.
     deployed: Option<Position>,
 }
 
 impl Marked {
     /// None where every change of code is a reload.
     pub(super) fn of(settings: &Settings) -> Option<Self> {
-        let path = settings.reload.as_ref().and_then(|reload| reload.on.clone())?;
-        let marker = Marker::new(path);
+        let marker = settings.reload.as_ref().and_then(|reload| reload.on.clone())?;
         let release = marker.release().cloned();
         Some(Self {
             first_release: release.clone(),
-            watched_release: release,
+            release,
             next_look: Moment::now() + MARKER_INTERVAL,
             changed: None,
             left: BTreeSet::new(),
@@ -89,6 +88,7 @@ impl Supervisor {
         let saved = relevance::saved(&itself, seen);
         let files: BTreeSet<_> = itself.union(&marked.left).cloned().collect();
         self.follow_release();
+        self.deploy();
         self.report(&Event::ChangeSeen { files: files.clone() });
         self.drive(Input::Wanted(Cause { saved, ..Cause::changed(files, seen) }));
     }
@@ -110,22 +110,49 @@ impl Supervisor {
         true
     }
 
-    /// All of them; they are loaded now.
-    pub(super) fn take_left_for_marker(&mut self) -> BTreeSet<PathBuf> {
-        self.marked.as_mut().map(|marked| std::mem::take(&mut marked.left)).unwrap_or_default()
+    /// All of them, if they are loaded now.
+    pub(super) fn take_left_for_marker(&mut self, cause: &Cause) -> BTreeSet<PathBuf> {
+        let marked = self.marked.as_mut().filter(|_| cause.concerns_code());
+        marked.map(|marked| std::mem::take(&mut marked.left)).unwrap_or_default()
     }
 
-    /// What loads has read the disk, as it is known now.
-    pub(super) fn note_deployed(&mut self) {
-        let from_disk = self.loading.as_ref().is_some_and(|loading| loading.position.is_none());
-        if let (true, Some(marked), Some(sources)) = (from_disk, &mut self.marked, &self.sources) {
-            marked.deployed = Some(sources.settled());
+    /// Somebody wants what is on disk to be loaded.
+    pub(super) fn deploy_now(&mut self) {
+        if self.marked.is_none() {
+            return;
+        }
+        self.look_at_marker();
+        self.take_marker();
+        self.drain_watcher();
+        self.deploy();
+    }
+
+    /// The tree as it is known now is to run. Until anything was loaded, that is the disk.
+    fn deploy(&mut self) {
+        if let (Some(marked), Some(sources)) = (&mut self.marked, &self.sources) {
+            marked.deployed = marked.deployed.map(|_| sources.settled());
         }
     }
 
-    /// Where in the manifest the code is that is to run; none: it is what is on disk.
+    /// What loads has read its tree: the disk as it is known now, unless it was told another.
+    pub(super) fn note_tree(&mut self) {
+        let (Some(loading), Some(sources)) = (&mut self.loading, &self.sources) else { return };
+        let tree = loading.position.unwrap_or(sources.settled());
+        loading.tree = Some(tree);
+        if let Some(marked) = &mut self.marked {
+            marked.deployed.get_or_insert(tree);
+        }
+    }
+
+    /// Where in the manifest the code is that is to be loaded; none: it is what is on disk.
     pub(super) fn deployed(&self) -> Option<Position> {
+        self.sources.as_ref().filter(|sources| sources.keeps_all())?;
         self.marked.as_ref()?.deployed
+    }
+
+    /// The file whose change is a reload, if there is only one.
+    pub(super) fn marker(&self) -> Option<&Path> {
+        self.marked.as_ref().map(|marked| marked.marker.path())
     }
 
     /// The release that is to run, and the one that all settings are of.
@@ -135,7 +162,7 @@ impl Supervisor {
             here: self.settings.control.here.clone(),
             link: marked.marker.link()?.to_owned(),
             at: marked.first_release.clone()?,
-            now: marked.marker.release()?.clone(),
+            now: marked.release.clone()?,
         })
     }
 
@@ -143,8 +170,7 @@ impl Supervisor {
     pub(super) fn say_what_stays(&self) {
         let Some(Release { link, at, .. }) = self.release() else { return };
         let within = |path: &&PathBuf| path.starts_with(&at) || path.starts_with(&link);
-        let is_marker = self.marked.as_ref().is_some_and(|marked| marked.marker.path() == link);
-        if is_marker && !self.settings.roots.iter().any(|root| within(&root)) {
+        if self.marker() == Some(&link) && !self.settings.roots.iter().any(|root| within(&root)) {
             self.warn(format!(
                 "none of your code lies in {}, where {} leads: it is loaded from where it is now; start freshq there, or name it by --path",
                 at.display(),
@@ -175,12 +201,11 @@ impl Supervisor {
 
     /// Watches the folders of the release that is to run, and knows what is in them.
     fn follow_release(&mut self) {
-        let now = self.release_now();
-        let Some(marked) = self.marked.as_mut().filter(|marked| marked.watched_release != now)
-        else {
+        let Some(marked) = &mut self.marked else { return };
+        let now = marked.marker.release().cloned();
+        if now == std::mem::replace(&mut marked.release, now.clone()) {
             return;
-        };
-        marked.watched_release = now;
+        }
         let Some(reload) = &self.settings.reload else { return };
         let roots: Vec<_> = self.roots().into_iter().filter(|root| root.is_dir()).collect();
         let mut watching = match Watching::start(&roots, reload, &self.inputs_sender) {

@@ -34,6 +34,8 @@ pub(super) struct Loading {
     release: Option<PathBuf>,
     /// Where in the manifest its code is; none: it loads what is on disk.
     pub(super) position: Option<Position>,
+    /// Where in the manifest the tree was that it has loaded.
+    pub(super) tree: Option<Position>,
     /// Which module it is at.
     pub(super) note: Option<ImportNote>,
     /// It took too long and was asked to end.
@@ -101,6 +103,7 @@ impl Supervisor {
     }
 
     pub(super) fn reload_requested(&mut self) {
+        self.deploy_now();
         self.drive(Input::Wanted(Cause::requested(Moment::now())));
     }
 
@@ -143,13 +146,10 @@ impl Supervisor {
 
     fn load(&mut self, generation: GenerationId, cause: Cause) {
         let mut order = self.load_order(self.compiled_before(&cause));
-        if cause.concerns_code() {
-            let mut changed = self.take_left_for_marker();
-            changed.extend(cause.changed.iter().cloned());
-            order.changed = module_names(&changed);
-        } else {
-            order.position = self.deployed();
-        }
+        let mut changed = self.take_left_for_marker(&cause);
+        changed.extend(cause.changed.iter().cloned());
+        order.changed = module_names(&changed);
+        order.position = self.deployed();
         let asked = Moment::now();
         self.loading = Some(Loading {
             generation,
@@ -162,6 +162,7 @@ impl Supervisor {
             status: None,
             release: order.release_now.clone(),
             position: order.position,
+            tree: None,
             note: None,
             overdue: false,
             compared_with: self.machine.serving(),
@@ -207,7 +208,7 @@ impl Supervisor {
         self.take_code(LoadedCode::new(report.files, report.opened));
         let began = Moment::now();
         self.drain_watcher();
-        self.note_deployed();
+        self.note_tree();
         let loading = self.loading.as_ref();
         let moved = loading.map(|loading| loading.moved(&self.code)).unwrap_or_default();
         if let Some(loading) = &mut self.loading {
@@ -253,7 +254,10 @@ impl Supervisor {
         self.ledger.keep(|id| self.machine.is_alive(id));
         self.ledger.serves(generation, hash, now);
         self.hold_snapshots_before(generation);
-        self.hold_snapshots_at_deployed();
+        if let Some(tree) = loading.tree.filter(|_| self.marker().is_some()) {
+            // Nothing that came since counts for it.
+            self.ledger.hold_all(tree);
+        }
         let loaded = measured.imported.since(measured.begun);
         Some(Serving {
             generation,

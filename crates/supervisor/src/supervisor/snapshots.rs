@@ -98,13 +98,6 @@ impl Supervisor {
         }
     }
 
-    /// Where code is new only when somebody says so, nothing that came since counts for what serves.
-    pub(super) fn hold_snapshots_at_deployed(&mut self) {
-        if let Some(deployed) = self.deployed() {
-            self.ledger.hold_all(deployed);
-        }
-    }
-
     /// Where late imports of a job look that is given a horse of this generation now.
     pub(super) fn position(&self, generation: GenerationId) -> Option<Position> {
         let newest = self.sources.as_ref()?.settled();
