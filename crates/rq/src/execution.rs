@@ -50,6 +50,9 @@ pub struct StartRequest {
     pub queues: Vec<QueueName>,
     /// Id of the execution, chosen by the caller; the same id again returns the same job.
     pub execution: ExecutionId,
+    /// Higher than those of what the worker asked for before. What comes late, when the worker has been
+    /// answered a later request, changes nothing.
+    pub number: u64,
     /// The code that serves now.
     pub code: Code,
     /// Now.
@@ -82,6 +85,8 @@ pub struct Started {
     pub queue: QueueName,
     /// This attempt.
     pub execution: ExecutionId,
+    /// The number of the request that took it.
+    pub number: u64,
     /// The code that its record names.
     pub code: Code,
     /// When it was taken.
@@ -116,6 +121,8 @@ impl Started {
 pub struct Finish<'a> {
     /// The job that was taken.
     pub job: &'a Started,
+    /// As of a start; that of the start that comes with it, if one does.
+    pub number: u64,
     /// When the job's function was called.
     pub started_at: Timestamp,
     /// When it returned or raised.
@@ -330,6 +337,7 @@ impl Client {
         let mut request = birth.request(self, now, WorkerState::Busy);
         request["ttl"] = ttl.as_secs().max(1).into();
         request["execution"] = started.execution.as_str().into();
+        request["number"] = started.number.to_string().into();
         request["queue"] = started.queue.as_str().into();
         request["started_float"] = started.started_at.float().into();
         request["now_float"] = now.float().into();
@@ -349,6 +357,7 @@ impl Client {
             "worker": request.worker.as_str(),
             "queues": queues,
             "execution": request.execution.as_str(),
+            "number": request.number.to_string(),
             "generation": request.code.generation,
             "code_hash": request.code.hash.to_string(),
             "now": request.now.text(),
@@ -370,6 +379,7 @@ impl Client {
             "worker_life": job.worker_life.as_secs(),
             "queue": job.queue.as_str(),
             "execution": job.execution.as_str(),
+            "number": finish.number.to_string(),
             "rate_limit_key": job.hash.text("rate_limit_key").unwrap_or_default(),
             "kind": finish.ending.kind(),
             "repeats": finish.repeats(),
@@ -464,6 +474,7 @@ fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error
                 worker: request.worker.clone(),
                 queue,
                 execution: request.execution.clone(),
+                number: request.number,
                 code: request.code,
                 started_at: request.now,
                 hash,

@@ -33,6 +33,7 @@ OWN = {
     "execution_started_at",
     "execution_ended_at",
     "freshq_finished",
+    "freshq_number",
 }
 # Fields of a job that only freshq writes.
 FRESHQS = {"generation", "code_hash"}

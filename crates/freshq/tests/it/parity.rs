@@ -82,8 +82,9 @@ pub(crate) type Intended = Vec<(&'static str, Value, Value)>;
 
 fn always_intended() -> Intended {
     vec![
-        // With this a lost answer to the end of a job can be asked for again.
+        // With these a lost answer to the end of a job can be asked for again, and what comes late is known.
         ("/rq:worker:w1/2/freshq_finished", Value::Null, json!("own")),
+        ("/rq:worker:w1/2/freshq_number", Value::Null, json!("own")),
     ]
 }
 

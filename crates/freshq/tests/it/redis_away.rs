@@ -24,6 +24,10 @@ def note(path, text):
         file.write(text + "\n")
 "#;
 
+/// Jobs of the storm, and from where its places come.
+const JOBS: u64 = 200;
+const SEED: u64 = 0x5eed;
+
 /// A worker that reaches Redis through a network that can be cut.
 struct Scene {
     context: Context,
@@ -253,4 +257,55 @@ fn heartbeats_outlive_a_connection_that_fell_silent() {
     scene.context.wait_until(&format!("{written} != {before}"));
     running.let_go();
     running.assert_whole(worker);
+}
+
+/// Numbers that look random, the same ones each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+#[test]
+fn a_storm_of_cuts_loses_nothing_and_runs_nothing_twice() {
+    let scene = Scene::new();
+    let context = &scene.context;
+    let worker = scene.worker(&["--num-workers", "3", "--job-monitoring-interval", "1"]);
+    let ran = context.path("ran").display().to_string();
+    context.eval(&format!(
+        "[enqueue('tasks.note', {ran:?}, f'j{{n}}', job_id=f'j{{n}}') for n in range({JOBS})] and 0"
+    ));
+    let ended = "FinishedJobRegistry(queue=queue()).count";
+    let mut numbers = Numbers(SEED);
+    loop {
+        let done = context.eval(ended).as_u64().expect("a number");
+        if done == JOBS {
+            break;
+        }
+        // A message of a start and an end has some 1500 bytes, its answer 500.
+        match numbers.below(4) {
+            0 => scene.proxy.cut_after(Way::Up, numbers.below(5000)),
+            1 | 2 => scene.proxy.cut_after(Way::Down, numbers.below(2000)),
+            _ => scene.proxy.cut(),
+        }
+        context.wait_until(&format!("{ended} > {done}"));
+    }
+    let output = worker.stop();
+    assert!(output.contains("  lost: "), "{output}");
+    let ran = fs_err::read_to_string(&ran).expect("what ran");
+    let mut ran: Vec<_> = ran.lines().map(str::to_owned).collect();
+    ran.sort();
+    let mut expected: Vec<_> = (0..JOBS).map(|n| format!("j{n}")).collect();
+    expected.sort();
+    assert_eq!(ran, expected, "each ran once");
+    let results = format!("{{len(job(f'j{{n}}').results()) for n in range({JOBS})}} == {{1}}");
+    assert_eq!(context.eval(&results), json!(true));
+    let left = "[queue().count, r.zcard('rq:wip:default'), FailedJobRegistry(queue=queue()).count]";
+    assert_eq!(context.eval(left), json!([0, 0, 0]));
+    let counted = "sum(int(r.hget(k, 'successful_job_count') or 0) for k in r.keys('rq:worker:*') \
+                   if r.type(k) == b'hash')";
+    assert_eq!(context.eval(counted), json!(JOBS), "{output}");
 }

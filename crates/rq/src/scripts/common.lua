@@ -80,6 +80,12 @@ local function write_own(command, key, ...)
   call(command, key, ...)
 end
 
+-- Whether a request comes late: its worker has been answered a later one, whose number is noted. It was sent
+-- again over another connection meanwhile, and nobody waits for this answer.
+local function is_late(noted, number)
+  return noted ~= nil and tonumber(number) < (tonumber(noted) or 0)
+end
+
 -- The queue whose registries list a job: the one in its hash, as in RQ.
 local function origin_of(P, id, queue)
   local origin = field(job_key(P, id), 'origin')

@@ -4,15 +4,15 @@
 -- record, is one that Redis refuses when it is out of memory.
 
 -- Fields of the worker's record that an end depends on.
-local NOTED = {'freshq_finished', 'freshq_execution', 'successful_job_count', 'failed_job_count',
-  'total_working_time'}
+local NOTED = {'freshq_number', 'freshq_finished', 'freshq_execution', 'successful_job_count',
+  'failed_job_count', 'total_working_time'}
 
 -- Whether this end was recorded before: by the worker's note, or, if its record expired, by the newest
 -- result.
 local function finished_before(f)
   local noted = fields(worker_key(f.prefix, f.worker), NOTED)
   f.noted, f.held = noted, noted.freshq_execution
-  if noted.freshq_finished == f.execution then return true end
+  if noted.freshq_finished == f.execution or is_late(noted.freshq_number, f.number) then return true end
   if f.held == f.execution then return false end
   local results = redis.pcall('XREVRANGE', results_key(f.prefix, f.job), '+', '-', 'COUNT', 1)
   local entry = not is_error(results) and results[1] and results[1][2] or {}
@@ -59,8 +59,8 @@ end
 -- execution itself is written over by the next start, or goes when there is none: `lie_idle`.
 local function note_idle(f, counters)
   f.is_noted = true
-  write_own('HSET', worker_key(f.prefix, f.worker), 'freshq_finished', f.execution, 'state', 'idle',
-    'last_heartbeat', f.now, unpack(counters))
+  write_own('HSET', worker_key(f.prefix, f.worker), 'freshq_finished', f.execution,
+    'freshq_number', f.number, 'state', 'idle', 'last_heartbeat', f.now, unpack(counters))
   unlist_execution(f)
 end
 

@@ -46,7 +46,9 @@ local h = cjson.decode(ARGV[1])
 h.job = ARGV[2]
 local worker = worker_key(h.prefix, h.worker)
 make_fit(worker, 'hash')
-local known = call('HEXISTS', worker, 'birth') == 1
+local noted = fields(worker, {'birth', 'freshq_number'})
+if h.execution and is_late(noted.freshq_number, h.number) then return {0, 0} end
+local known = noted.birth ~= nil
 local life = h.execution and busy_life(worker, h.life) or h.life
 -- First: out of memory, Redis refuses no EXPIRE, and nothing that comes after a write. Nobody may count as
 -- dead because Redis is full.

@@ -56,7 +56,7 @@ local function take(s, queue, id, flat, had, too_large)
     'worker_name', s.worker, 'generation', s.generation, 'code_hash', s.code_hash)
   if 0 <= ttl then call('PERSIST', job) end
   write_own('HSET', worker, 'state', 'busy', 'last_heartbeat', s.now, 'current_job', id,
-    'freshq_execution', s.execution, 'freshq_job', id, 'freshq_queue', queue,
+    'freshq_number', s.number, 'freshq_execution', s.execution, 'freshq_job', id, 'freshq_queue', queue,
     'freshq_undo', cjson.encode({before = before, ttl = ttl, life = s.interval + MARGIN}))
   call('EXPIRE', worker, life)
   register_execution(s, id, life)
@@ -80,10 +80,13 @@ local function fields_before(hash, before)
   return fields
 end
 
--- The same request again, because its answer was lost: the same job again.
-local function taken_before(s)
+-- The same request again, because its answer was lost: the same job again. One that comes late, or after
+-- the death of its worker, finds nothing.
+local function answered_before(s)
   local P, worker = s.prefix, worker_key(s.prefix, s.worker)
-  local noted = fields(worker, {'freshq_execution', 'freshq_job', 'freshq_queue', 'freshq_undo'})
+  local noted = fields(worker, {'freshq_execution', 'freshq_job', 'freshq_queue', 'freshq_undo',
+    'freshq_number', 'death'})
+  if noted.death or is_late(noted.freshq_number, s.number) then return {'empty'} end
   local id, queue, undo = noted.freshq_job, noted.freshq_queue, noted.freshq_undo
   if noted.freshq_execution ~= s.execution or not (id and queue and undo) then return nil end
   local flat, _, too_large = read_job(P, id, s.job_bytes_max)
@@ -127,7 +130,7 @@ end
 
 local function start(s, is_new)
   local P = s.prefix
-  local before = not is_new and taken_before(s)
+  local before = not is_new and answered_before(s)
   if before then return before end
   if call('EXISTS', suspended_key(P)) == 1 then return {'suspended'} end
   local found = find(s)
@@ -143,7 +146,7 @@ local function start(s, is_new)
   local worker = worker_key(P, s.worker)
   if type_of(worker) == 'hash' then
     -- Out of memory, an idle worker stays alive all the same.
-    redis.pcall('HSET', worker, 'state', 'idle', 'last_heartbeat', s.now)
+    redis.pcall('HSET', worker, 'state', 'idle', 'last_heartbeat', s.now, 'freshq_number', s.number)
     call('EXPIRE', worker, s.worker_life)
   end
   return {'empty'}

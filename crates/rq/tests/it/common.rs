@@ -304,6 +304,7 @@ pub(crate) fn request(execution: &str, queues: &[&str]) -> StartRequest {
         worker: WorkerName::new("w1"),
         queues: queues.iter().map(|queue| QueueName::new(*queue)).collect(),
         execution: ExecutionId::new(execution),
+        number: 1,
         code: code(7),
         now: at(10),
         monitoring_interval: Duration::from_secs(30),
@@ -324,6 +325,7 @@ pub(crate) fn taken(reply: StartReply) -> Started {
 pub(crate) fn ended(job: &Started, ending: Ending) -> Finish<'_> {
     Finish {
         job,
+        number: 1,
         started_at: at(11),
         ended_at: Timestamp::from_micros(at(13).micros() + 500_000),
         ending,

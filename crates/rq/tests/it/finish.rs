@@ -49,6 +49,7 @@ async fn a_success_leaves_what_rq_leaves() {
          rq:worker:w1 hash, 8 min
          - birth: 2026-01-02T03:04:05.000006Z
          - freshq_finished: e
+         - freshq_number: 1
          - freshq_run: run 1
          - hostname: host
          - ip_address: 127.0.0.1:9

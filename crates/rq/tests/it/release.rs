@@ -30,6 +30,7 @@ async fn a_release_leaves_everything_as_it_was() {
         after.since(&before).assert_is(
             "rq:worker:w1 hash, 8 min
              - birth: 2026-01-02T03:04:05.000006Z
+             - freshq_number: 1
              - freshq_run: run 1
              - hostname: host
              - ip_address: 127.0.0.1:9

@@ -43,6 +43,7 @@ async fn a_retry_without_an_interval_is_queued_as_rq_queues_it() {
          - birth: 2026-01-02T03:04:05.000006Z
          - failed_job_count: 1
          - freshq_finished: e
+         - freshq_number: 1
          - freshq_run: run 1
          - hostname: host
          - ip_address: 127.0.0.1:9

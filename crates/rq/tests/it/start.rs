@@ -55,6 +55,7 @@ async fn a_start_registers_what_rq_registers() {
          - current_job: j
          - freshq_execution: e
          - freshq_job: j
+         - freshq_number: 1
          - freshq_queue: q
          - freshq_run: run 1
          - freshq_undo: {\"before\":[\"queued\",\"\",\"\",\"\",false,false],\"life\":90,\"ttl\":-1}

@@ -167,6 +167,8 @@ pub struct Slot {
     birth: WorkerBirth,
     order: QueueOrder,
     jobs_run: u64,
+    /// The number of the last request about jobs.
+    number: u64,
     next_heartbeat: Moment,
     /// Outages of Redis after which the record was looked after.
     outages_met: u64,
@@ -192,6 +194,7 @@ impl Slot {
             birth,
             order,
             jobs_run: 0,
+            number: 0,
             next_heartbeat,
             outages_met: 0,
             webhooks,
@@ -363,11 +366,19 @@ impl Slot {
             worker: self.birth.name.clone(),
             queues: self.order.queues().to_vec(),
             execution: ExecutionId::random(),
+            number: self.next_number(),
             code,
             now: clock::wall(),
             monitoring_interval: self.shared.settings.monitoring_interval,
             worker_ttl: self.shared.settings.worker_ttl,
         }
+    }
+
+    /// Higher than all before, also than those of a worker that had the name before.
+    fn next_number(&mut self) -> u64 {
+        let now = u64::try_from(clock::wall().micros()).unwrap_or_default();
+        self.number = now.max(self.number + 1);
+        self.number
     }
 
     /// Runs a job that was taken; returns the next one if it came with the end of this.
@@ -433,8 +444,13 @@ impl Slot {
             record = record.by_rqs_code();
         }
         let Record { ending, meta, changed, started_at, ended_at, failure } = record;
+        let orders = *self.shared.orders.borrow();
+        let goes_on = orders.phase == Phase::Running && !self.has_run_enough();
+        let next = orders.open.filter(|_| goes_on).map(|code| self.start_request(code));
+        let number = next.as_ref().map_or_else(|| self.next_number(), |next| next.number);
         let finish = Finish {
             job,
+            number,
             started_at,
             ended_at,
             ending,
@@ -443,9 +459,6 @@ impl Slot {
             changed,
             meta,
         };
-        let orders = *self.shared.orders.borrow();
-        let goes_on = orders.phase == Phase::Running && !self.has_run_enough();
-        let next = orders.open.filter(|_| goes_on).map(|code| self.start_request(code));
         let send = || self.shared.client.finish(&finish, next.as_ref());
         let reply = self.insist("record the end of a job", send).await;
         self.next_heartbeat = Moment::now() + self.shared.settings.idle_heartbeat_interval();
