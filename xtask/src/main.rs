@@ -8,12 +8,21 @@ use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const USAGE: &str = "usage: cargo xtask tidy | reference | prove [SAVES] | prove-watch [SAVES] | bench [harness arguments]
-       cargo xtask crash-test [--faults N] [--jobs N] [--seed N] [--peer rq]";
+       cargo xtask crash-test [--faults N] [--jobs N] [--seed N] [--peer rq]
+       cargo xtask fuzz [SECONDS] [SEED]";
 
 /// How often `prove` saves code in each of its tests.
 const PROOF_SAVES: &str = "10000";
 /// How often `prove-watch` saves a file and asks the watcher.
 const WATCH_SAVES: &str = "1000000";
+/// How long `fuzz` makes inputs for each target.
+const FUZZ_SECONDS: &str = "60";
+/// The tests that do, by package and the options that choose its tests.
+const FUZZ_TARGETS: &[(&str, &[&str])] = &[
+    ("rq", &["--lib", "fuzz_tests::"]),
+    ("supervisor", &["--lib", "fuzz_tests::"]),
+    ("freshq", &["--test", "it", "fuzz::"]),
+];
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -26,6 +35,7 @@ fn main() -> ExitCode {
             prove_watch(&root, &args.next().unwrap_or_else(|| WATCH_SAVES.to_owned()))
         }
         Some("crash-test") => crash_test(&root, args),
+        Some("fuzz") => fuzz(&root, args),
         Some("bench") => bench(&root, args.collect()),
         _ => {
             eprintln!("{USAGE}");
@@ -104,6 +114,25 @@ fn crash_test(root: &Path, mut args: impl Iterator<Item = String>) -> ExitCode {
         .current_dir(root)
         .status();
     if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Has every fuzz target made inputs for so long, where the suite takes a moment.
+fn fuzz(root: &Path, mut args: impl Iterator<Item = String>) -> ExitCode {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = args.next().unwrap_or_else(|| FUZZ_SECONDS.to_owned());
+    let seed = args.next().unwrap_or_else(|| now.subsec_nanos().to_string());
+    let well = FUZZ_TARGETS.iter().all(|(package, tests)| {
+        let status = Command::new("cargo")
+            .args(["test", "--package", package])
+            .args(*tests)
+            .args(["--", "--nocapture"])
+            .env("FRESHQ_FUZZ_SECONDS", &seconds)
+            .env("FRESHQ_FUZZ_SEED", &seed)
+            .current_dir(root)
+            .status();
+        status.is_ok_and(|status| status.success())
+    });
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs the harness in `bench/` against the release binary; `bench/README.md` says what it measures.

@@ -4,6 +4,7 @@
 //! Nothing here is part of the product. Functions panic where they cannot help: a test without its
 //! parts has not passed.
 
+mod fuzz;
 mod proxy;
 mod special;
 
@@ -13,6 +14,7 @@ use std::sync::OnceLock;
 
 use fs_err as fs;
 
+pub use self::fuzz::fuzz;
 pub use self::proxy::{Proxy, Way};
 pub use self::special::{Clients, SpecialServer, replica_of, sentinel_of, tls_server};
 use crate::cache;

@@ -51,6 +51,8 @@ mod commands;
 mod endpoint;
 mod error;
 mod execution;
+#[cfg(test)]
+mod fuzz_tests;
 mod job;
 mod keys;
 mod limits;

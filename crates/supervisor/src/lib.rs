@@ -23,6 +23,8 @@ pub mod clock;
 pub mod control;
 pub mod event;
 pub mod forkserver;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod incarnation;
 pub mod input;
 pub mod maintenance;

@@ -20,6 +20,7 @@ mod example;
 mod far_redis;
 mod fork_hygiene;
 mod freshness;
+mod fuzz;
 mod heroku;
 mod isolation;
 mod key_prefix;

@@ -114,7 +114,12 @@ impl<T> Looks<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use embedded::testing::fuzz;
+
     use super::*;
+    use crate::fuzz_tests::steps;
 
     fn at(seconds: u64) -> Moment {
         Moment::from_nanos(seconds * 1_000_000_000)
@@ -152,5 +157,39 @@ mod tests {
         assert_eq!(looks.wait("c", at(11)), Some("c"));
         assert!(looks.end(at(12)).served.is_empty());
         assert_eq!(looks.wait("d", at(12)), None, "it has ended after all");
+    }
+
+    #[test]
+    fn whatever_happens_each_is_served_once_by_a_look_that_began_later() {
+        fuzz(&steps(), |input| {
+            let (mut looks, mut seconds) = (Looks::new(at(0)), 0);
+            let (mut waiting, mut running) = (BTreeSet::new(), None);
+            for (step, byte) in input.iter().enumerate() {
+                seconds += u64::from(byte / 8) % 4;
+                let now = at(seconds);
+                match byte % 8 {
+                    // Who waits is called by the step at which that began.
+                    0 | 1 if looks.wait(step, now).is_none() => assert!(waiting.insert(step)),
+                    2 => looks.want(),
+                    3 | 4 if looks.begin(now) => assert_eq!(running.replace(step), None),
+                    5 | 6 if running.is_some() => {
+                        let ended = looks.end(at(seconds + 3));
+                        let since = running.take();
+                        for asked in ended.served {
+                            assert!(Some(asked) < since && waiting.remove(&asked));
+                        }
+                    }
+                    7 => {
+                        for asked in looks.give_up(now) {
+                            assert!(looks.is_overdue(now) && waiting.remove(&asked));
+                        }
+                    }
+                    _ => {}
+                }
+                let is_seen_to = looks.next_deadline(now).is_some() || looks.is_overdue(now);
+                assert!(waiting.is_empty() || is_seen_to);
+            }
+            assert_eq!(looks.take_waiting().into_iter().collect::<BTreeSet<_>>(), waiting);
+        });
     }
 }

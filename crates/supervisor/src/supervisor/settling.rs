@@ -120,7 +120,10 @@ impl Settling {
 
 #[cfg(test)]
 mod tests {
+    use embedded::testing::fuzz;
+
     use super::*;
+    use crate::fuzz_tests::steps;
 
     fn change(name: &str) -> BTreeMap<PathBuf, Change> {
         BTreeMap::from([(name.into(), Change::Written)])
@@ -198,5 +201,42 @@ mod tests {
             settling.add(BTreeMap::from([("a".into(), second)]));
             assert_eq!(settling.held.get(&PathBuf::from("a")).copied(), both);
         }
+    }
+
+    #[test]
+    fn whatever_happens_changes_are_taken_once_and_not_forgotten() {
+        fuzz(&steps(), |input| {
+            let (mut settling, mut seconds) = (Settling::default(), 0);
+            let mut added = BTreeMap::new();
+            for byte in input {
+                seconds += u64::from(byte / 8) % 4;
+                let now = at(seconds);
+                match byte % 8 {
+                    0..3 => {
+                        let name = (byte / 32).to_string();
+                        settling.add(change(&name));
+                        added.append(&mut change(&name));
+                    }
+                    3 => settling.wait_for_look(),
+                    4 => settling.looked(),
+                    locked => match settling.judge(locked < 7, now) {
+                        Verdict::Take(taken) => assert_eq!(taken, std::mem::take(&mut added)),
+                        Verdict::TakeAnyway(taken) => {
+                            assert_eq!(taken, std::mem::take(&mut added));
+                            assert!(locked < 7);
+                        }
+                        Verdict::LookAgain => assert_eq!(locked, 7),
+                        Verdict::Nothing => {
+                            let waits = settling.next_deadline(now).is_some();
+                            assert!(added.is_empty() || settling.waits_for_look() || waits);
+                        }
+                    },
+                }
+                assert_eq!(settling.holds(), !added.is_empty());
+            }
+            settling.looked();
+            let last = [settling.judge(false, at(seconds)), settling.judge(false, at(seconds))];
+            assert!(added.is_empty() || last.contains(&Verdict::Take(added)));
+        });
     }
 }

@@ -43,6 +43,17 @@ pub struct Answer {
     pub meta: Option<Vec<u8>>,
 }
 
+impl Answer {
+    /// Takes the body apart, as the header says it is.
+    pub(crate) fn of(head: JobAnswer, mut body: Vec<u8>) -> Self {
+        let meta_at = head.value.unwrap_or(0).min(body.len());
+        let rest = body.split_off(meta_at);
+        let value = head.value.map(|_| body);
+        let meta = head.meta.map(|_| rest);
+        Self { head, value, meta }
+    }
+}
+
 impl Horse {
     /// Tells it to run a job.
     pub async fn run(&mut self, job: &Started, worker: &WorkerName) -> Result<(), LinkError> {
@@ -81,12 +92,8 @@ impl Horse {
 
 /// Waits for the answer of a horse. Safe to cancel.
 pub async fn answer(link: &mut Link) -> Result<Answer, LinkError> {
-    let (head, mut body): (JobAnswer, Vec<u8>) = link.receive().await?;
-    let meta_at = head.value.unwrap_or(0).min(body.len());
-    let rest = body.split_off(meta_at);
-    let value = head.value.map(|_| body);
-    let meta = head.meta.map(|_| rest);
-    Ok(Answer { head, value, meta })
+    let (head, body) = link.receive().await?;
+    Ok(Answer::of(head, body))
 }
 
 /// Kills a horse's group when it is dropped, unless it has been let go.
