@@ -6,6 +6,7 @@
 //! * Front ends (`console/`) read events; they decide nothing.
 
 mod args;
+mod command_line;
 mod commands;
 mod console;
 mod env_vars;

@@ -86,5 +86,5 @@ pub use orphans::{Signed, Taken};
 pub use scheduler::{Held, LOCK_LIFE, Lock, MOVED_MAX, SchedulerBirth};
 pub use source::Source;
 pub use timestamp::Timestamp;
-pub use url::for_redis_py;
+pub use url::{for_redis_py, redacted};
 pub use worker::{Beat, WORKER_KEY_MARGIN, WorkerBirth, WorkerState};

@@ -71,7 +71,7 @@ fn python_scheme(scheme: &str) -> Option<&'static str> {
 }
 
 /// A URL with its password hidden, also when it is malformed.
-pub(crate) fn redacted(url: &str) -> String {
+pub fn redacted(url: &str) -> String {
     let (start, options) = url.split_once('?').unwrap_or((url, ""));
     let mut shown = start.to_owned();
     for (index, option) in options.split('&').filter(|option| !option.is_empty()).enumerate() {

@@ -18,6 +18,7 @@ mod worker;
 
 use std::ffi::OsString;
 
+use clap::error::ContextValue;
 use clap::{Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::classes::{ClassArgs, WorkerClass};
@@ -34,8 +35,8 @@ pub(crate) use self::run::{Kind, Run};
 pub(crate) use self::shared::SharedArgs;
 pub(crate) use self::trouble::TroubleArgs;
 pub(crate) use self::worker::{LifeArgs, WorkerArgs};
-use crate::env_vars;
 use crate::error::Error;
+use crate::{command_line, env_vars};
 
 /// The command that stands for one worker of a pool.
 pub(crate) const STAND_IN: &str = "stand-in";
@@ -57,13 +58,19 @@ impl Args {
     /// order. A command line that makes no sense ends the process.
     pub(crate) fn of_process() -> Result<Self, Error> {
         let whole = without_empty_variables(Self::command());
-        let words: Vec<_> = std::env::args_os().map(spelled_out).collect();
-        let typed = whole.clone().get_matches_from(&words);
+        let words: Vec<_> = command_line::take().into_iter().map(spelled_out).collect();
+        let matches_in = |whole: &clap::Command| {
+            whole
+                .clone()
+                .try_get_matches_from(&words)
+                .unwrap_or_else(|error| discreet(error).exit())
+        };
+        let typed = matches_in(&whole);
         let Some((name, given)) = typed.subcommand() else { return Self::understood(&typed) };
         let here = std::env::current_dir()
             .map_err(|error| Error::Io { what: "find the current folder", error })?;
         let (whole, in_file) = file::apply(whole, name, given, &here)?;
-        let matches = whole.clone().get_matches_from(&words);
+        let matches = matches_in(&whole);
         let mut args = Self::understood(&matches)?;
         if let Some((command, given)) =
             whole.find_subcommand(name).zip(matches.subcommand_matches(name))
@@ -76,6 +83,18 @@ impl Args {
     fn understood(matches: &clap::ArgMatches) -> Result<Self, Error> {
         Self::from_arg_matches(matches).map_err(|error| Error::Usage(error.to_string()))
     }
+}
+
+/// Whatever was typed where it makes no sense is shown, but no password of a URL.
+fn discreet(mut error: clap::Error) -> clap::Error {
+    let texts = error.context().filter_map(|(kind, value)| match value {
+        ContextValue::String(text) => Some((kind, command_line::without_passwords(text)?)),
+        _ => None,
+    });
+    for (kind, text) in texts.collect::<Vec<_>>() {
+        error.insert(kind, ContextValue::String(text));
+    }
+    error
 }
 
 /// RQ has one option with two letters behind one dash, which elsewhere are two options.

@@ -7,6 +7,7 @@ import time
 from datetime import datetime, timedelta, timezone  # noqa: F401  names for the expressions
 
 from redis import Redis
+from redis.exceptions import ResponseError
 from redis.sentinel import MasterNotFoundError, Sentinel
 from rq import Queue, Retry, Worker, command  # noqa: F401
 from rq.group import Group  # noqa: F401
@@ -73,6 +74,14 @@ def alive(pid):
 
 def keys():
     return sorted(key.decode() for key in r.keys("*"))
+
+
+def refusal(request):
+    """What Redis answers to a request that it refuses."""
+    try:
+        return f"it answers {request()}"
+    except ResponseError as error:
+        return str(error)
 
 
 def text(value):

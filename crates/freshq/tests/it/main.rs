@@ -1,5 +1,6 @@
 //! End to end: the real `freshq` command, a real Redis, a real Python with the real rq.
 
+mod acl;
 mod bad_input;
 mod bad_jobs;
 mod bases;
@@ -41,6 +42,7 @@ mod reload;
 mod reload_on;
 mod rollback;
 mod scheduler;
+mod secrets;
 mod snapshots;
 mod stopping;
 mod storm;

@@ -16,7 +16,7 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
 }
 
 /// Processes below `pid`, the nearest first.
-fn descendants(pid: i32) -> Vec<i32> {
+pub(crate) fn descendants(pid: i32) -> Vec<i32> {
     let mut found = children(pid);
     let mut at = 0;
     while at < found.len() {
