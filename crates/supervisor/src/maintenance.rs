@@ -150,8 +150,8 @@ impl Maintenance {
             timeout,
         };
         match errand::run(errand, &self.shared.inputs, &self.shared.orders).await {
-            Ok(answer) => {
-                for problem in answer.problems {
+            Ok(problems) => {
+                for problem in problems {
                     self.warn_of(abandoned, &problem);
                 }
                 true

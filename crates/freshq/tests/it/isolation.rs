@@ -1,5 +1,6 @@
 //! Whatever separates jobs from each other, the promises are the same.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
@@ -285,6 +286,19 @@ fn a_horse_that_cannot_be_mended_is_not_reused() {
         let horse = value(&context, call);
         assert_ne!(pid(&context), horse, "{call}");
     }
+    worker.stop();
+}
+
+#[test]
+fn a_job_that_comes_at_once_does_not_meet_what_the_one_before_left() {
+    let context = project();
+    // They are there before the worker, so each is handed over while the horse is being mended.
+    let ids = context.eval("[enqueue('app.tasks.' + f) for f in ('leave_thread', 'grow') * 10]");
+    let worker = reusing(&context, &["--max-memory", "100"]);
+    let ends = context.eval(&format!("[end(id) for id in {ids}]"));
+    let pids: BTreeSet<i64> =
+        ends.as_array().into_iter().flatten().filter_map(|end| end[1].as_i64()).collect();
+    assert_eq!(pids.len(), 20, "{ends:?} {}", worker.output());
     worker.stop();
 }
 

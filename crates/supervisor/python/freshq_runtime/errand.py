@@ -29,7 +29,7 @@ def run(order, body, tools, job):
         _PURPOSES[order["purpose"]](job, order, tools)
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt end only the errand
         problems.append("".join(traceback.format_exception(error)))
-    return {"problems": problems}
+    return {"kind": "run", "problems": problems}
 
 
 def _stopped(job, order, _tools):

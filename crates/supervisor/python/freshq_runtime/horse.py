@@ -227,28 +227,40 @@ def _attend(link, tools, job, keeper):
     if order["kind"] == "run":
         # A context of its own: what a job sets there is gone with it.
         answer, parts = contextvars.copy_context().run(_run, order, body, tools, job, tools.perform)
-        answer["stays"] = keeper is not None and _is_fit(answer, tools, keeper)
+        answer["stays"] = keeper is not None and _may_stay(answer, tools, keeper)
     else:
         from . import errand
 
         answer, parts = errand.run(order, body, tools, job), []
     _flush()
     link.send(answer, b"".join(parts))
-    stays = answer.get("stays", False)
-    if stays:
-        renewal.between_jobs()  # now, because nobody waits for it
-    return stays
+    # The rest now, while the end of the job is recorded: nobody waits for it.
+    return answer.get("stays", False) and _is_fit(link, keeper)
 
 
-def _is_fit(answer, tools, keeper):
-    """Whether this horse may run another job as if it were a fresh one of its generation."""
-    _forget_job()
-    fit = keeper.mend() and not DeathPenalty.struck and not tools.unfit
+def _may_stay(answer, tools, keeper):
+    """Whether this horse may run another job once it is mended, as if it were a fresh one of its generation."""
     learned = answer["learned"]
     if learned:
         tools.note_modules()
     # User code that its generation does not have may be saved before the next job, which would not see it.
-    return fit and not (learned and learned["modules"])
+    fit = not DeathPenalty.struck and not tools.unfit and not (learned and learned["modules"])
+    return keeper.counts() and fit
+
+
+def _is_fit(link, keeper):
+    """Makes this horse fit for another job; if that cannot be done it declines what it is given, and ends."""
+    _forget_job()
+    try:
+        fit = keeper.mend()
+    except Exception:  # noqa: BLE001  the next job must not pay for what this one did to its process
+        fit = False
+    _flush()  # of its own streams again
+    if fit:
+        renewal.between_jobs()
+    else:
+        link.send({"kind": "declined"})
+    return fit
 
 
 def _forget_job():

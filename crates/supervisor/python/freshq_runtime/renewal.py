@@ -11,6 +11,7 @@ import uuid
 
 _CLOCK_SEQUENCE_BITS = 0x3FFF
 _CLOCK_SEQUENCE_AT = 48
+_SEED_BYTES = 32
 
 
 def tell_clocks_apart():
@@ -48,5 +49,6 @@ def after_fork():
 
 def between_jobs():
     """In a horse that is reused: as a fork would have it."""
-    random.seed()
+    # Without a number it would ask the system for as many random bytes as its state has.
+    random.seed(int.from_bytes(os.urandom(_SEED_BYTES), "big"))
     after_fork()

@@ -33,13 +33,15 @@ class Keeper:
         handlers = ((number, _signal.getsignal(number)) for number in sorted(_signal.valid_signals()))
         self._handlers = [(number, handler) for number, handler in handlers if handler is not None]
 
-    def mend(self):
-        """Put back what the job changed; returns whether this horse may run another."""
-        self._put_back()
+    def counts(self):
+        """A job was run; returns whether its number allows another."""
         if self._jobs_left is not None:
             self._jobs_left -= 1
-            if self._jobs_left <= 0:
-                return False
+        return self._jobs_left is None or 0 < self._jobs_left
+
+    def mend(self):
+        """Put back what the job changed; returns whether this horse is fit for another."""
+        self._put_back()
         return not (self._threads < threading.active_count() or _has_children() or self._is_too_big())
 
     def _put_back(self):

@@ -382,11 +382,17 @@ pub enum Purpose {
     },
 }
 
-/// From a horse that ran an errand.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct ErrandAnswer {
-    /// What went wrong: a traceback for each thing that raised.
-    pub problems: Vec<String>,
+/// From a horse that was given an errand.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ErrandAnswer {
+    /// It was run.
+    Run {
+        /// What went wrong: a traceback for each thing that raised.
+        problems: Vec<String>,
+    },
+    /// As [`AnswerKind::Declined`].
+    Declined,
 }
 
 /// From a horse: how its job ended. The body holds value, then meta.
@@ -422,13 +428,16 @@ pub struct JobAnswer {
     #[serde(default)]
     pub func: Option<String>,
     /// When the job function was called, in microseconds of wall time.
+    #[serde(default)]
     pub started_us: i64,
     /// When it returned or raised.
+    #[serde(default)]
     pub ended_us: i64,
     /// What it imported beyond its generation.
     #[serde(default)]
     pub learned: Option<Learned>,
-    /// It is as it was before the job, and waits for another.
+    /// It waits for another job, unless it finds itself unfit for one.
+    #[serde(default)]
     pub stays: bool,
 }
 
@@ -457,6 +466,8 @@ pub enum AnswerKind {
     Handled,
     /// Its function cannot be found, or its arguments cannot be read. Nothing of it has run.
     Unknown,
+    /// The job before left a process that is not fit for this one, and ends. Nothing of it has run.
+    Declined,
 }
 
 /// What a job imported beyond its generation.

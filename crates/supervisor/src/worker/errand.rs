@@ -64,12 +64,12 @@ pub enum ErrandError {
     Stopped,
 }
 
-/// Runs an errand to its end; a warm stop waits for it, a cold one kills it.
+/// Runs an errand to its end and tells what went wrong. A warm stop waits for it, a cold one kills it.
 pub async fn run(
     errand: Errand<'_>,
     inputs: &mpsc::Sender<Input>,
     orders: &watch::Receiver<Orders>,
-) -> Result<ErrandAnswer, ErrandError> {
+) -> Result<Vec<String>, ErrandError> {
     tokio::select! {
         answer = run_to_the_end(errand, inputs) => answer,
         () = reached(orders, Phase::Cold) => Err(ErrandError::Stopped),
@@ -79,14 +79,19 @@ pub async fn run(
 async fn run_to_the_end(
     errand: Errand<'_>,
     inputs: &mpsc::Sender<Input>,
-) -> Result<ErrandAnswer, ErrandError> {
-    let (mut horse, leash) = hand_over(errand, inputs).await?;
-    let limit = errand.timeout.saturating_add(ERRAND_GRACE);
-    let answer = tokio::time::timeout(limit, horse.link.receive::<ErrandAnswer>()).await;
-    let (answer, _) =
-        answer.map_err(|_| ErrandError::Overdue(limit))?.map_err(|_| ErrandError::Died)?;
-    leash.let_go();
-    Ok(answer)
+) -> Result<Vec<String>, ErrandError> {
+    loop {
+        let (mut horse, leash) = hand_over(errand, inputs).await?;
+        let limit = errand.timeout.saturating_add(ERRAND_GRACE);
+        let answer = tokio::time::timeout(limit, horse.link.receive::<ErrandAnswer>()).await;
+        let (answer, _) =
+            answer.map_err(|_| ErrandError::Overdue(limit))?.map_err(|_| ErrandError::Died)?;
+        leash.let_go();
+        match answer {
+            ErrandAnswer::Run { problems } => return Ok(problems),
+            ErrandAnswer::Declined => {} // only a horse that has run a job does, and it ends
+        }
+    }
 }
 
 /// Gives the errand to a horse that lives.

@@ -394,7 +394,8 @@ impl Slot {
             }
         };
         let mut wish = Wish::Job;
-        for _ in 0..HORSES_PER_JOB_MAX {
+        let mut horses = 0;
+        while horses < HORSES_PER_JOB_MAX {
             let (horse, ticket) = match self.stand_at_the_barrier(job, wish).await {
                 Passage::Granted(Grant::Horse(horse, ticket)) => (horse, ticket),
                 Passage::Granted(Grant::Hold) => {
@@ -416,8 +417,11 @@ impl Slot {
                 Run::Ended(outcome) => {
                     return self.conclude(job, &parsed.description, outcome, began).await;
                 }
-                Run::HorseWasDead => {}
+                Run::HorseWasDead => horses += 1,
+                // Only a horse that has run a job does, and it ends: there are not many.
+                Run::Declined => {}
                 Run::Unknown(generation) => {
+                    horses += 1;
                     // Once to another; if that does not know it either it fails where it belongs.
                     wish = match wish {
                         Wish::Job => Wish::OtherThan(generation),

@@ -156,7 +156,7 @@ fn answered(answer: Answer) -> Record {
             };
             (Ending::Retry(retry), Some(Failure { summary, ..Failure::default() }))
         }
-        (AnswerKind::Failed | AnswerKind::Unknown, _) => {
+        (AnswerKind::Failed | AnswerKind::Unknown | AnswerKind::Declined, _) => {
             let failure = Failure {
                 summary: head.summary,
                 place: head.place,

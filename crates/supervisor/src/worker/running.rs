@@ -44,6 +44,8 @@ pub(super) enum Run {
     HorseWasDead,
     /// Its generation does not know the job, of which nothing has run.
     Unknown(GenerationId),
+    /// It was not fit for another job, and nothing of this one has run.
+    Declined,
 }
 
 impl Slot {
@@ -125,6 +127,9 @@ impl Slot {
             first_after: ticket.first_since.map(|since| Moment::now().since(since)),
         });
         let outcome = match self.ride(&mut horse, job, parsed.timeout).await {
+            Ride::Answered(answer) if answer.head.kind == AnswerKind::Declined => {
+                return Run::Declined;
+            }
             Ride::Answered(answer) if answer.head.kind == AnswerKind::Unknown => {
                 let generation = horse.generation;
                 let error = answer.head.summary.clone();
@@ -190,8 +195,7 @@ impl Slot {
             let errand = Errand { purpose: &purpose, job: job_id, hash, worker: &worker, timeout };
             let (inputs, orders) = (self.shared.inputs.clone(), self.shared.orders.clone());
             let result = self.alive(job, errand::run(errand, &inputs, &orders)).await;
-            let problems =
-                result.map_or_else(|error| vec![error.to_string()], |answer| answer.problems);
+            let problems = result.unwrap_or_else(|error| vec![error.to_string()]);
             for problem in problems {
                 let id = &job.job;
                 let text =

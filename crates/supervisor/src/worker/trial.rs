@@ -73,7 +73,7 @@ pub fn signature(answer: &Answer) -> Option<String> {
     let failed = match head.kind {
         AnswerKind::Failed => true,
         AnswerKind::Handled => !head.summary.is_empty(),
-        AnswerKind::Finished | AnswerKind::Unknown => false,
+        AnswerKind::Finished | AnswerKind::Unknown | AnswerKind::Declined => false,
     };
     // RQ's own code says no more than the last line of the traceback.
     let kind = || head.summary.split(':').next().unwrap_or_default().to_owned();

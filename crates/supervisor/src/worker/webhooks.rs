@@ -66,8 +66,8 @@ impl Due {
         let Self { job, worker, hash, purpose, timeout } = self;
         let errand = Errand { purpose: &purpose, job: &job, hash: &hash, worker: &worker, timeout };
         let problem = match errand::run(errand, &shared.inputs, &shared.orders).await {
-            Ok(answer) if answer.problems.is_empty() => return,
-            Ok(answer) => answer.problems.join("\n"),
+            Ok(problems) if problems.is_empty() => return,
+            Ok(problems) => problems.join("\n"),
             Err(error) => error.to_string(),
         };
         shared.warn(format!("webhooks of job {job} were not all sent: {problem}"));
