@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use embedded::cache::{project_mark, socket_folders};
-use rq::{FailureLeaves, WorkerName};
+use rq::{FailureLeaves, OnFailure, WorkerName};
 use serde_json::{Map, Value};
 use supervisor::Settings;
 use supervisor::forkserver::interpreter::Interpreter;
@@ -231,6 +231,10 @@ pub(crate) fn resolve(
             FailureLeaves::Status
         } else {
             FailureLeaves::Record
+        },
+        on_lost: match args.trouble.on_lost {
+            args::OnLost::Fail => OnFailure::Retry,
+            args::OnLost::Requeue => OnFailure::Requeue,
         },
         maintenance_interval: Duration::from_secs(life.maintenance_interval.into()),
         with_scheduler: life.with_scheduler,

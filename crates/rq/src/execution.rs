@@ -133,6 +133,8 @@ pub struct Finish<'a> {
     pub default_result_ttl: i64,
     /// What a failure for good leaves.
     pub failure_leaves: FailureLeaves,
+    /// What becomes of the job if it failed.
+    pub on_failure: OnFailure,
     /// Fields of its record that the job changed in itself; its end goes by them.
     pub changed: BTreeMap<String, String>,
     /// Serialized meta, written only when the job is put back.
@@ -188,6 +190,15 @@ pub struct ReturnedRetry {
     pub exceeded_text: Option<String>,
 }
 
+/// What becomes of a job that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is retried if its client said so.
+    Retry,
+    /// It was lost with its process, and goes back to the front of its queue; not for ever.
+    Requeue,
+}
+
 /// What a failure for good leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureLeaves {
@@ -226,6 +237,11 @@ pub enum Finished {
         left: i64,
         /// When, in Unix seconds.
         at: i64,
+    },
+    /// It was lost with its process, and is back at the front of its queue.
+    Requeued {
+        /// How often it may be lost after this.
+        left: i64,
     },
     /// It has finished, and is on its queue again or will be.
     Repeated {
@@ -383,6 +399,7 @@ impl Client {
             "rate_limit_key": job.hash.text("rate_limit_key").unwrap_or_default(),
             "kind": finish.ending.kind(),
             "repeats": finish.repeats(),
+            "lost": finish.on_failure == OnFailure::Requeue,
             "changed": finish.changed.iter().flat_map(|(n, v)| [n, v]).collect::<Vec<_>>(),
             "retry": match &finish.ending {
                 Ending::Retry(retry) => json!({
@@ -502,6 +519,7 @@ pub(crate) fn finished(reply: Value) -> Result<Finished, Error> {
                 at => Finished::RetryScheduled { left, at },
             })
         }
+        b"requeued" => Ok(Finished::Requeued { left: integer(items.next().as_ref())? }),
         b"repeated" => Ok(Finished::Repeated { left: integer(items.next().as_ref())? }),
         _ => Err(unexpected()),
     }

@@ -30,10 +30,12 @@
 //! freshq adds two fields to a job's hash when it takes the job: `generation`, the number of the loaded
 //! version of the user's code that runs it, and `code_hash` over the files of that. Clients of RQ leave
 //! them alone. It also adds fields to the worker's hash: `freshq_execution`, `freshq_job`, `freshq_queue` and
-//! `freshq_undo` while it holds a job, `freshq_finished` with the last execution it ended, `freshq_run` with
-//! the process it belongs to; the hash of a scheduler has that too.
+//! `freshq_undo` while it holds a job, `freshq_finished` with the last execution it ended.
 //! With them `start` and `finish` can be sent again after a lost answer, and a start can be
 //! undone. It also writes `current_job`, which readers of RQ 2 show.
+//!
+//! `freshq_run` in the hash of a worker or a scheduler is the process that it belongs to. `freshq_lost` in
+//! that of a job counts how often it went back to its queue because its process died.
 //!
 //! Invariants:
 //!
@@ -75,8 +77,8 @@ pub use code::{Code, CodeHash};
 pub use commands::{Command, CommandError, Received, Subscription};
 pub use error::{ConnectError, Error, RegisterError};
 pub use execution::{
-    Ending, FailureLeaves, Finish, FinishReply, Finished, JOB_BYTES_MAX, Released, ReturnedRetry,
-    STOPPED_TEXT, StartReply, StartRequest, Started,
+    Ending, FailureLeaves, Finish, FinishReply, Finished, JOB_BYTES_MAX, OnFailure, Released,
+    ReturnedRetry, STOPPED_TEXT, StartReply, StartRequest, Started,
 };
 pub use job::{CALLBACK_TIMEOUT, DEFAULT_TIMEOUT, Job, JobHash, JobRefusal, JobTimeout};
 pub use keys::Keys;

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::execution::{Finished, finished, packed};
+use crate::execution::{Finished, OnFailure, finished, packed};
 use crate::job::JobHash;
 use crate::names::{JobId, QueueName, WorkerName};
 use crate::reply::{bytes, hash, integer, list, unexpected};
@@ -164,12 +164,14 @@ impl Client {
     pub async fn abandon(
         &self,
         abandoned: &Abandoned,
+        certainly: OnFailure,
         now: Timestamp,
     ) -> Result<Option<GaveUp>, Error> {
         let Abandoned { queue, job, hash, entry } = abandoned;
         let shown = now.shown();
         let text = format!("Moved to FailedJobRegistry, due to AbandonedJobError, at {shown}");
-        let request = self.request(queue, now);
+        let mut request = self.request(queue, now);
+        request["lost"] = (certainly == OnFailure::Requeue).into();
         let args = [entry.as_slice(), &packed(&text).into_bytes()];
         let how = finished(self.run_for(&ABANDON, queue, &request, &args).await?)?;
         let gave_up = GaveUp { job: job.clone(), hash: hash.clone(), how, text };

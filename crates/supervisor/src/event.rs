@@ -346,6 +346,13 @@ pub enum JobEnd {
         /// When it is put on its queue, in Unix seconds; none: it is there.
         due: Option<i64>,
     },
+    /// Its process died, and it is back at the front of its queue.
+    Requeued {
+        /// How that died.
+        failure: Failure,
+        /// How often the job may be lost after this.
+        left: i64,
+    },
     /// It returned and is to run again.
     Repeated {
         /// Repeats left after this one.

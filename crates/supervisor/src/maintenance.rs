@@ -112,7 +112,7 @@ impl Maintenance {
     }
 
     async fn give_up_abandoned(&self, queue: &QueueName) {
-        let client = &self.shared.client;
+        let (client, on_lost) = (&self.shared.client, self.shared.settings.on_lost);
         let mut skip = 0;
         loop {
             let look = || client.expired_executions(queue, skip, clock::wall());
@@ -126,7 +126,7 @@ impl Maintenance {
                     skip += 1;
                     continue;
                 }
-                let abandon = || client.abandon(&abandoned, clock::wall());
+                let abandon = || client.abandon(&abandoned, on_lost, clock::wall());
                 match self.step("give up an abandoned job", abandon).await {
                     Some(Some(gave_up)) => self.gave_up(gave_up).await,
                     Some(None) => {}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rq::{FailureLeaves, QueueName, WorkerName};
+use rq::{FailureLeaves, OnFailure, QueueName, WorkerName};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -43,6 +43,8 @@ pub struct Settings {
     pub result_ttl: i64,
     /// What a failure for good leaves in Redis.
     pub failure_leaves: FailureLeaves,
+    /// What becomes of a job whose process died with it.
+    pub on_lost: OnFailure,
     /// Time between two clean-ups of the registries.
     pub maintenance_interval: Duration,
     /// Put scheduled jobs on their queues when they are due.

@@ -33,7 +33,7 @@ pub(crate) use self::redis::RedisArgs;
 pub(crate) use self::reload::{OnBroken, ReloadArgs, WatchMode};
 pub(crate) use self::run::{Kind, Run};
 pub(crate) use self::shared::SharedArgs;
-pub(crate) use self::trouble::TroubleArgs;
+pub(crate) use self::trouble::{OnLost, TroubleArgs};
 pub(crate) use self::worker::{LifeArgs, WorkerArgs};
 use crate::error::Error;
 use crate::{command_line, env_vars};

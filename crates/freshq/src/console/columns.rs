@@ -142,6 +142,10 @@ impl Columns {
             JobEnd::Retried { failure: None, left, due } => {
                 info(Colour::Yellow, "retry", rq_words::retried(job, *left, *due))
             }
+            JobEnd::Requeued { failure, left } => {
+                let rest = format!("; {}", rq_words::requeued(*left));
+                self.job_failed("requeued", job, failure, &rest)
+            }
             JobEnd::Repeated { left } => {
                 let (ok, again) = (rq_words::job_ok(queue, job), rq_words::repeated(job, *left));
                 info(Colour::Green, "done", format!("{ok}  {}; {again}", millis(*took)))

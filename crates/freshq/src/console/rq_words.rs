@@ -29,36 +29,7 @@ pub(super) fn lines(event: &Event, describes_jobs: bool) -> Option<Vec<(Level, S
             let what = job(queue, id, describes_jobs.then_some(description));
             info(format!("Worker {worker}: {what}"))
         }
-        Event::JobEnded { worker, job, queue, description, how, took, result_ttl } => {
-            let subject =
-                if describes_jobs { format!("{description} job") } else { format!("job {job}") };
-            Some(match how {
-                JobEnd::Finished | JobEnd::Repeated { .. } => {
-                    let repeated = match how {
-                        JobEnd::Repeated { left } => Some(repeated(job, *left)),
-                        _ => None,
-                    };
-                    let done = format!(
-                        "Successfully completed {subject} in {}s on worker {worker}",
-                        clock(*took)
-                    );
-                    let about = |text: String| format!("Worker {worker}: {text}");
-                    let ok = about(job_ok(queue, job));
-                    let kept = about(format!("job {job} {}", lifespan(*result_ttl)));
-                    let lines = repeated.map(about).into_iter().chain([done, ok, kept]);
-                    lines.map(|line| (Level::Info, line)).collect()
-                }
-                JobEnd::Failed(failure) => vec![failure_line(worker, job, failure)],
-                JobEnd::Retried { failure, left, due } => {
-                    let failed = failure.iter().map(|failure| failure_line(worker, job, failure));
-                    failed.chain([(Level::Info, retried(job, *left, *due))]).collect()
-                }
-                JobEnd::Stopped => {
-                    vec![(Level::Warning, format!("Worker {worker}: {}", stopped(job)))]
-                }
-                JobEnd::Gone => return None,
-            })
-        }
+        Event::JobEnded { .. } => job_ended(event, describes_jobs),
         Event::SchedulerLocked { queue } => info(scheduler_locked(queue)),
         Event::CleaningRegistries { worker, queue } => {
             info(format!("Worker {worker}: cleaning registries for queue: {queue}"))
@@ -116,10 +87,51 @@ fn ended(end: WorkerEnd) -> String {
     }
 }
 
+fn job_ended(event: &Event, describes_jobs: bool) -> Option<Vec<(Level, String)>> {
+    let Event::JobEnded { worker, job, queue, description, how, took, result_ttl } = event else {
+        return None;
+    };
+    let subject = if describes_jobs { format!("{description} job") } else { format!("job {job}") };
+    Some(match how {
+        JobEnd::Finished | JobEnd::Repeated { .. } => {
+            let repeated = match how {
+                JobEnd::Repeated { left } => Some(repeated(job, *left)),
+                _ => None,
+            };
+            let done =
+                format!("Successfully completed {subject} in {}s on worker {worker}", clock(*took));
+            let about = |text: String| format!("Worker {worker}: {text}");
+            let ok = about(job_ok(queue, job));
+            let kept = about(format!("job {job} {}", lifespan(*result_ttl)));
+            let lines = repeated.map(about).into_iter().chain([done, ok, kept]);
+            lines.map(|line| (Level::Info, line)).collect()
+        }
+        JobEnd::Failed(failure) => vec![failure_line(worker, job, failure)],
+        JobEnd::Retried { failure, left, due } => {
+            let failed = failure.iter().map(|failure| failure_line(worker, job, failure));
+            failed.chain([(Level::Info, retried(job, *left, *due))]).collect()
+        }
+        JobEnd::Requeued { failure, left } => {
+            let again = format!("Worker {worker}: job {job} {}", requeued(*left));
+            vec![failure_line(worker, job, failure), (Level::Info, again)]
+        }
+        JobEnd::Stopped => {
+            vec![(Level::Warning, format!("Worker {worker}: {}", stopped(job)))]
+        }
+        JobEnd::Gone => return None,
+    })
+}
+
+/// What is said of a job that goes back to its queue because its process died.
+pub(super) fn requeued(left: i64) -> String {
+    format!("is back at the front of its queue; it may be lost {left} more times")
+}
+
 /// What became of a job whose worker is dead.
 pub(super) fn given_up(job: &JobId, how: Finished, text: &str) -> String {
     match how {
         Finished::Retried { left } => format!("Job {job}: enqueued for retry, {left} remaining"),
+        Finished::Requeued { left } => format!("job {job} {}", requeued(left)),
         Finished::RetryScheduled { left, at } => {
             let at = rq::Timestamp::from_micros(at.saturating_mul(1_000_000)).shown();
             format!("Job {job}: scheduled for retry at {at}, {left} remaining")

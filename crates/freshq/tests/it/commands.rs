@@ -144,7 +144,8 @@ fn a_killed_horse_is_a_failure_and_an_idle_worker_has_none() {
     let id = running(&context, "on_failure='app.tasks.failed'");
     send(&context, "w1", "'kill-horse'");
     context.wait_until(&format!("status('{id}') == 'failed'"));
-    let text = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); ";
+    let text = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); \
+                a command asked for its process to be killed";
     assert_eq!(last_text(&context, &id), json!(text));
     context.wait_until("r.hget('rq:worker:w1', 'state') == b'idle'");
     send(&context, "w1", "'kill-horse'");

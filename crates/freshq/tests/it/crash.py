@@ -6,6 +6,8 @@ import os
 RETRIES = 3
 # How often a job may begin that nobody asked to run again.
 ONCE = 1
+# How often one that was lost with its process is put back, with `--on-lost requeue`.
+LOST_MAX = 3
 SCHEDULED_MAX = 2
 TTL = 1_000_000
 
@@ -61,7 +63,7 @@ def runs():
     return begun, done
 
 
-def count_jobs(count):
+def count_jobs(count, requeues):
     """Looks at every job; returns how many ended in which way, and what is wrong, with the first jobs of it."""
     tally, wrong = collections.Counter(), collections.defaultdict(list)
     listed, (begun, done) = places(), runs()
@@ -69,20 +71,20 @@ def count_jobs(count):
         status_now = text(r.hget(f"rq:job:{job_id(number)}", "status"))
         where = listed.pop(job_id(number), [])
         tally[status_now] += 1
-        for problem in problems(number, status_now, where, begun[number], done[number], tally):
+        for problem in problems(number, status_now, where, begun[number], done[number], tally, requeues):
             wrong[problem].append([job_id(number), status_now, where, begun[number], done[number]])
     if listed:
         wrong["in a list, but not enqueued"] = list(listed.items())
     return {"tally": dict(tally), "wrong": {problem: [len(jobs), jobs[:5]] for problem, jobs in wrong.items()}}
 
 
-def problems(number, status_now, where, begun, done, tally):
+def problems(number, status_now, where, begun, done, tally, requeues):
     kind = number % 10
     if not where:
         yield "lost: in no list"
     elif where != [status_now]:
         yield "not in exactly the one list that its status names"
-    most = ONCE + RETRIES if kind in (6, 7) else ONCE
+    most = ONCE + (RETRIES if kind in (6, 7) else 0) + (LOST_MAX if requeues else 0)
     if most < begun:
         yield "run more often than asked for"
     ends = [(entry[b"type"], entry.get(b"exc_string")) for _, entry in r.xrange(f"rq:results:{job_id(number)}")]

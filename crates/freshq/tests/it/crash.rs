@@ -1,6 +1,7 @@
 //! Processes are killed at random moments of a load, and afterwards every job is counted.
 //! `cargo xtask crash-test` runs the same for longer, and with RQ's own worker.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -97,13 +98,20 @@ struct Fleet<'a> {
     args: &'a [&'a str],
     mains: Vec<Worker>,
     kills: [u32; 4],
-    ended_by_themselves: u32,
+    /// How often, by what they said last.
+    ended_by_themselves: BTreeMap<String, u32>,
 }
 
 impl<'a> Fleet<'a> {
     fn start(context: &'a Context, kind: Kind, args: &'a [&'a str]) -> Self {
-        let mut fleet =
-            Self { context, kind, args, mains: Vec::new(), kills: [0; 4], ended_by_themselves: 0 };
+        let mut fleet = Self {
+            context,
+            kind,
+            args,
+            mains: Vec::new(),
+            kills: [0; 4],
+            ended_by_themselves: BTreeMap::new(),
+        };
         let count = if kind == Kind::Freshq { 1 } else { WORKERS };
         fleet.mains = (0..count).map(|number| fleet.start_main(number)).collect();
         for main in &fleet.mains {
@@ -174,7 +182,9 @@ impl<'a> Fleet<'a> {
     fn revive(&mut self) {
         for number in 0..self.mains.len() {
             if self.mains[number].has_ended() {
-                self.ended_by_themselves += 1;
+                let output = self.mains[number].output();
+                let why = output.lines().last().unwrap_or_default().to_owned();
+                *self.ended_by_themselves.entry(why).or_default() += 1;
                 self.mains[number] = self.start_main(number);
             }
         }
@@ -233,7 +243,8 @@ fn marked(mark: &str) -> Vec<i32> {
 struct Report {
     seed: u64,
     kills: [u32; 4],
-    ended_by_themselves: u32,
+    /// How often, by what they said last.
+    ended_by_themselves: BTreeMap<String, u32>,
     count: Value,
     left_in_redis: Value,
     left_running: Vec<i32>,
@@ -246,7 +257,7 @@ impl Report {
         let [main, base, generation, horse] = self.kills;
         writeln!(text, "  killed: {main} supervisors or workers, {base} bases, {generation} generations, {horse} horses")
             .expect("a string");
-        writeln!(text, "  ended by themselves: {}", self.ended_by_themselves).expect("a string");
+        writeln!(text, "  ended by themselves: {:?}", self.ended_by_themselves).expect("a string");
         writeln!(text, "  settled {:.1} s after the last", self.settled_after.as_secs_f64())
             .expect("a string");
         for (name, value) in [
@@ -295,13 +306,14 @@ fn run(plan: &Plan, kind: Kind, args: &[&str]) -> (Report, String) {
         std::thread::sleep(Duration::from_millis(50));
     }
     let settled_after = last.elapsed();
-    let (kills, ended_by_themselves) = (fleet.kills, fleet.ended_by_themselves);
+    let (kills, ended_by_themselves) = (fleet.kills, fleet.ended_by_themselves.clone());
     let printed = fleet.stop();
+    let requeues = if args.contains(&"requeue") { "True" } else { "False" };
     let report = Report {
         seed: plan.seed,
         kills,
         ended_by_themselves,
-        count: context.eval(&format!("count_jobs({})", plan.jobs)),
+        count: context.eval(&format!("count_jobs({}, {requeues})", plan.jobs)),
         left_in_redis: context.eval("left_in_redis()"),
         left_running: (0..WORKERS)
             .flat_map(|number| marked(&format!("{}/{number}", context.project.path().display())))
@@ -322,19 +334,35 @@ fn say(text: &str) {
     std::io::stderr().write_all(text.as_bytes()).expect("a stream");
 }
 
-#[test]
-fn whatever_is_killed_every_job_ends_once() {
-    let plan = Plan::new();
-    let (report, printed) = run(&plan, Kind::Freshq, &[]);
+/// Does it to freshq, and shows what came of it.
+fn judge(plan: &Plan, args: &[&str]) -> Report {
+    let (report, printed) = run(plan, Kind::Freshq, args);
     let text = report.text(Kind::Freshq);
     say(&text);
     let sound = report.count["wrong"] == serde_json::json!({})
         && report.left_in_redis == serde_json::json!([])
         && report.left_running.is_empty();
+    let said = if plan.is_long() { "" } else { &printed };
+    assert!(sound, "{text}{said}");
+    report
+}
+
+#[test]
+fn whatever_is_killed_every_job_ends_once() {
+    let plan = Plan::new();
+    judge(&plan, &[]);
     if std::env::var("FRESHQ_CRASH_PEER").as_deref() == Ok("rq") {
         // What RQ's own workers lose in the same way: shown, not judged.
         say(&run(&plan, Kind::Rq, &[]).0.text(Kind::Rq));
     }
-    let said = if plan.is_long() { "" } else { &printed };
-    assert!(sound, "{text}{said}");
+}
+
+#[test]
+fn with_requeue_what_was_lost_is_run_again() {
+    let report = judge(&Plan::new(), &["--on-lost", "requeue"]);
+    // One that was hit again and again may have failed all the same.
+    let tally = &report.count["tally"];
+    let lost = ["failed: AbandonedJobError", "failed: Work-horse terminated"];
+    let lost: u64 = lost.iter().filter_map(|cause| tally[cause].as_u64()).sum();
+    assert!(lost <= u64::from(report.kills.iter().sum::<u32>() / 10), "{tally}");
 }

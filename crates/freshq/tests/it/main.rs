@@ -26,6 +26,7 @@ mod heroku;
 mod isolation;
 mod key_prefix;
 mod neighbours;
+mod on_lost;
 mod opened;
 mod options;
 mod output;

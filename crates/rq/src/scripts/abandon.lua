@@ -13,6 +13,8 @@ if not id then
   return {'already'}
 end
 f.job, f.worker = id, ''
+-- A worker that only fell silent may run it still.
+f.lost = f.lost and score == CERTAINLY_OVER
 local ended, broken = give_up(f, trace)
 if broken then return broken end
 if execution then

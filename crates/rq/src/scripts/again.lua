@@ -28,6 +28,23 @@ local function plan_retry(had)
   }
 end
 
+-- What killed its process would do so for ever: as often as this a job that was lost with it runs again
+-- besides the retries that it has.
+local LOST_MAX = 3
+
+-- To the front: it was its turn.
+local function plan_lost(had)
+  local lost = integer(had.freshq_lost, 0)
+  if LOST_MAX <= lost then return nil end
+  return {
+    how = 'requeued',
+    left = LOST_MAX - lost - 1,
+    wait = 0,
+    front = '1',
+    fields = {'freshq_lost', lost + 1},
+  }
+end
+
 -- With more retries than intervals the last one serves.
 local function plan_returned_retry(had, retry)
   local done = integer(had.number_of_retries, 0)
@@ -65,13 +82,15 @@ end
 
 -- Fields of a job that its end depends on.
 local READ = {'status', 'origin', 'group_id', 'result_ttl', 'failure_ttl', 'retries_left', 'retry_intervals',
-  'enqueue_at_front_on_retry', 'number_of_retries', 'repeats_left', 'repeat_intervals'}
+  'enqueue_at_front_on_retry', 'number_of_retries', 'repeats_left', 'repeat_intervals', 'freshq_lost'}
 
 -- How the job of `f` runs again, or nil. A queue that is somebody's mistake ends it for good.
 local function plan_again(f)
   local plan
   if f.kind == 'finished' then plan = plan_repeat(f.had) end
-  if f.kind == 'failed' or f.kind == 'handled' then plan = plan_retry(f.had) end
+  if f.kind == 'failed' or f.kind == 'handled' then
+    plan = f.lost and plan_lost(f.had) or plan_retry(f.had)
+  end
   if f.kind == 'retry' then plan = plan_returned_retry(f.had, f.retry) end
   return plan and fits(queue_key(f.prefix, f.queue), 'list') and plan or nil
 end

@@ -36,6 +36,10 @@ local function write_job(f, status, more)
   end
   add(written, unpack(more or {}))
   call('HSET', job_key(f.prefix, f.job), unpack(written))
+  -- It came to an end: the next time it is lost is the first.
+  if f.had.freshq_lost and status ~= 'scheduled' then
+    call('HDEL', job_key(f.prefix, f.job), 'freshq_lost')
+  end
 end
 
 local function delete_job(f)

@@ -13,7 +13,8 @@ use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 use rq::{
     Client, Code, CodeHash, Connect, Ending, ExecutionId, FailureLeaves, Finish, Finished, JobId,
-    QueueName, Source, StartReply, StartRequest, Started, Timestamp, WorkerBirth, WorkerName,
+    OnFailure, QueueName, Source, StartReply, StartRequest, Started, Timestamp, WorkerBirth,
+    WorkerName,
 };
 
 /// 2026-01-02T03:04:05.000006Z, in microseconds.
@@ -331,6 +332,7 @@ pub(crate) fn ended(job: &Started, ending: Ending) -> Finish<'_> {
         ending,
         default_result_ttl: 500,
         failure_leaves: FailureLeaves::Record,
+        on_failure: OnFailure::Retry,
         changed: BTreeMap::new(),
         meta: None,
     }

@@ -18,6 +18,7 @@ mod finish;
 mod handled;
 mod late;
 mod limiter;
+mod lost;
 mod maintenance;
 mod odd_keys;
 mod orphans;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rq::{Abandoned, Finished, GaveUp, QueueName, WorkerName};
+use rq::{Abandoned, Finished, GaveUp, OnFailure, QueueName, WorkerName};
 
 use crate::common::{World, at, birth, failure, inflated, success};
 
@@ -21,7 +21,7 @@ async fn abandoned(world: &World) -> Vec<Abandoned> {
 async fn give_up(world: &World) -> Vec<GaveUp> {
     let mut all = Vec::new();
     for one in abandoned(world).await {
-        all.extend(world.client.abandon(&one, at(10)).await.unwrap());
+        all.extend(world.client.abandon(&one, OnFailure::Retry, at(10)).await.unwrap());
     }
     all
 }
@@ -242,7 +242,7 @@ async fn whoever_loses_a_race_writes_nothing() {
     // `rq info` did the same meanwhile.
     assert_eq!(give_up(&world).await.len(), 1);
     let after = world.dump().await;
-    assert!(world.client.abandon(&found[0], at(11)).await.unwrap().is_none());
+    assert!(world.client.abandon(&found[0], OnFailure::Retry, at(11)).await.unwrap().is_none());
     assert_eq!(world.dump().await, after);
 
     // The worker came back to life meanwhile.
@@ -250,14 +250,14 @@ async fn whoever_loses_a_race_writes_nothing() {
     let found = abandoned(&world).await;
     add(&world, "wip", 50, "alive:e-alive").await;
     let after = world.dump().await;
-    assert!(world.client.abandon(&found[0], at(11)).await.unwrap().is_none());
+    assert!(world.client.abandon(&found[0], OnFailure::Retry, at(11)).await.unwrap().is_none());
     assert_eq!(world.dump().await, after);
 
     // The job ended meanwhile.
     leave(&world, "ended", "").await;
     let found = abandoned(&world).await;
     world.send(&["HSET rq:job:ended status finished"]).await;
-    assert!(world.client.abandon(&found[0], at(11)).await.unwrap().is_none());
+    assert!(world.client.abandon(&found[0], OnFailure::Retry, at(11)).await.unwrap().is_none());
     assert!(!world.is_in("wip", "ended:e-ended").await);
     assert_eq!(world.status("ended").await.as_deref(), Some("finished"));
 }
@@ -305,12 +305,12 @@ async fn a_registry_that_is_none_refuses_and_changes_nothing() {
     world.send(&["SET rq:failed:q odd"]).await;
     let before = world.dump().await;
     let found = abandoned(&world).await;
-    let error = world.client.abandon(&found[0], at(10)).await.unwrap_err();
+    let error = world.client.abandon(&found[0], OnFailure::Retry, at(10)).await.unwrap_err();
     assert!(error.to_string().contains("rq:failed:q"), "{error}");
     assert_eq!(world.dump().await, before);
     world.send(&["DEL rq:wip:q", "SET rq:wip:q odd"]).await;
     assert!(abandoned(&world).await.is_empty());
-    assert!(world.client.abandon(&found[0], at(10)).await.unwrap().is_none());
+    assert!(world.client.abandon(&found[0], OnFailure::Retry, at(10)).await.unwrap().is_none());
     world.client.drop_expired(&q(), at(10)).await.unwrap();
 }
 

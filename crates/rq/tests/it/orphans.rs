@@ -1,6 +1,6 @@
 //! What a supervisor that is over has left is found by the name of its run, and taken from it.
 
-use rq::{Finished, JobId, QueueName, Signed, Taken, WorkerBirth, WorkerName};
+use rq::{Finished, JobId, OnFailure, QueueName, Signed, Taken, WorkerBirth, WorkerName};
 
 use crate::common::{World, at, birth, failure};
 
@@ -34,7 +34,12 @@ async fn a_worker_that_is_gone_leaves_its_job_to_maintenance_at_once() {
     assert_eq!(members, ["rq:worker:w2"]);
     // Its job counts as abandoned now, and its late end changes nothing.
     let expired = world.client.expired_executions(&q()[0], 0, at(1)).await.unwrap();
-    let gave_up = world.client.abandon(&expired.abandoned[0], at(1)).await.unwrap().unwrap();
+    let gave_up = world
+        .client
+        .abandon(&expired.abandoned[0], OnFailure::Retry, at(1))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((gave_up.job, gave_up.how), (JobId::new("j"), Finished::Failed));
     assert!(world.is_in("failed", "j").await);
     let left: i64 = world.ask("ZCARD rq:wip:q").await;

@@ -28,14 +28,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rq::{
-    Client, Code, ExecutionId, Finish, FinishReply, RegisterError, StartReply, StartRequest,
-    Started, WorkerBirth, WorkerState,
+    Client, Code, ExecutionId, Finish, FinishReply, OnFailure, RegisterError, StartReply,
+    StartRequest, Started, WorkerBirth, WorkerState,
 };
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{mpsc, watch};
 
 use self::commands::{Commands, Mailbox};
-use self::outcome::{Outcome, Record};
+use self::outcome::{Doom, Outcome, Record};
 use self::persist::Outage;
 use self::running::{Passage, Run};
 use self::strategy::QueueOrder;
@@ -408,7 +408,8 @@ impl Slot {
                 }
                 Passage::HorseKilled => {
                     // As if it had been there already.
-                    let outcome = Outcome::died(Some(SIGKILL), None, clock::wall());
+                    let outcome =
+                        Outcome::died(Some(SIGKILL), Some(Doom::KillHorse), clock::wall());
                     return self.conclude(job, &parsed.description, outcome, Moment::now()).await;
                 }
             };
@@ -443,6 +444,8 @@ impl Slot {
         began: Moment,
     ) -> Option<Box<Started>> {
         self.jobs_run += 1;
+        let on_failure =
+            if outcome.is_lost() { self.shared.settings.on_lost } else { OnFailure::Retry };
         let mut record = outcome.into_record(clock::wall());
         if self.shared.settings.hooks.worker_class.is_some() {
             record = record.by_rqs_code();
@@ -460,6 +463,7 @@ impl Slot {
             ending,
             default_result_ttl: self.shared.settings.result_ttl,
             failure_leaves: self.shared.settings.failure_leaves,
+            on_failure,
             changed,
             meta,
         };

@@ -45,6 +45,8 @@ pub enum Doom {
     StopOverdue(Duration),
     /// It neither ended nor raised at its timeout; so much later it was killed.
     HardLimit(Duration),
+    /// A command asked for its process to be killed.
+    KillHorse,
     /// It has closed the connection that its end is told on.
     HungUp,
 }
@@ -63,6 +65,7 @@ impl fmt::Display for Doom {
                 "it went on for {} s after its timeout, in code that no exception reaches or that caught it",
                 grace.as_secs()
             ),
+            Self::KillHorse => f.write_str("a command asked for its process to be killed"),
             Self::HungUp => f.write_str(
                 "it has closed descriptors that it had not opened, among them the one on which the end of the job is told",
             ),
@@ -91,6 +94,14 @@ impl Outcome {
     /// A horse that ended without an answer.
     pub fn died(status: Option<i32>, why: Option<Doom>, began: Timestamp) -> Self {
         Self::Died { status, why, began }
+    }
+
+    /// Whether the job was lost with its process: by a signal that was not meant for it. A job that ends
+    /// its process itself has an exit code.
+    pub fn is_lost(&self) -> bool {
+        let Self::Died { status, why, .. } = self else { return false };
+        let meant = matches!(why, Some(Doom::KillHorse | Doom::HardLimit(_) | Doom::HungUp));
+        !meant && status.is_none_or(|raw| raw & 0x7f != 0)
     }
 
     /// What is to be recorded; `now` is the end of an execution that could not tell it.
@@ -134,6 +145,9 @@ pub fn job_end(how: Finished, ending: &Ending, failure: Option<Failure>) -> JobE
         }
         (Finished::RetryScheduled { left, at }, failure) => {
             JobEnd::Retried { failure: failure.filter(|_| raised), left, due: Some(at) }
+        }
+        (Finished::Requeued { left }, failure) => {
+            JobEnd::Requeued { failure: failure.unwrap_or_default(), left }
         }
         (Finished::Repeated { left }, _) => JobEnd::Repeated { left },
         (Finished::Stopped, _) => JobEnd::Stopped,

@@ -107,7 +107,7 @@ impl Slot {
                 Due::Tick => self.tick(&mut riding, &mut pulse),
                 Due::Command(JobCommand::KillHorse) => {
                     horse.trial = None; // it did not die of its code
-                    riding.kill(Some(Ride::Died(None)));
+                    riding.kill(Some(Ride::Died(Some(Doom::KillHorse))));
                 }
                 Due::Command(command) => {
                     if self.stops(&command, job) {
