@@ -39,7 +39,8 @@ fn status(context: &Context) -> Value {
 /// The sockets of workers that are there.
 fn sockets(context: &Context) -> Vec<PathBuf> {
     let entries = fs_err::read_dir(context.cache().join("run")).expect("a folder");
-    entries.map(|entry| entry.expect("an entry").path()).collect()
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.extension().is_some_and(|kind| kind == "sock")).collect()
 }
 
 /// Says something to the one worker.
