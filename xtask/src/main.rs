@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const USAGE: &str = "usage: cargo xtask tidy | reference | prove [SAVES] | prove-watch [SAVES] | bench [harness arguments]
        cargo xtask crash-test [--faults N] [--jobs N] [--seed N] [--peer rq]
+       cargo xtask crash-test --stops N [--seed N]
        cargo xtask fuzz [SECONDS] [SEED]";
 
 /// How often `prove` saves code in each of its tests.
@@ -85,7 +86,7 @@ fn prove_watch(root: &Path, saves: &str) -> ExitCode {
 }
 
 /// Runs the crash test with many more faults and jobs than the suite has time for; with `--peer rq` the
-/// same is done to RQ's own workers, and shown beside it.
+/// same is done to RQ's own workers, and shown beside it. With `--stops` workers are stopped instead.
 fn crash_test(root: &Path, mut args: impl Iterator<Item = String>) -> ExitCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut told = BTreeMap::from([
@@ -93,12 +94,17 @@ fn crash_test(root: &Path, mut args: impl Iterator<Item = String>) -> ExitCode {
         ("FRESHQ_CRASH_JOBS", "100000".to_owned()),
         ("FRESHQ_CRASH_SEED", now.subsec_nanos().to_string()),
     ]);
+    let mut test = "crash::";
     while let Some(option) = args.next() {
         let name = match option.as_str() {
             "--faults" => "FRESHQ_CRASH_FAULTS",
             "--jobs" => "FRESHQ_CRASH_JOBS",
             "--seed" => "FRESHQ_CRASH_SEED",
             "--peer" => "FRESHQ_CRASH_PEER",
+            "--stops" => {
+                test = "stops::";
+                "FRESHQ_CRASH_STOPS"
+            }
             _ => "",
         };
         let Some(value) = args.next().filter(|_| !name.is_empty()) else {
@@ -108,7 +114,7 @@ fn crash_test(root: &Path, mut args: impl Iterator<Item = String>) -> ExitCode {
         told.insert(name, value);
     }
     let status = Command::new("cargo")
-        .args(["test", "-p", "freshq", "--test", "it", "crash::", "--", "--nocapture"])
+        .args(["test", "-p", "freshq", "--test", "it", test, "--", "--nocapture"])
         .args(["--test-threads", "1"])
         .envs(told)
         .current_dir(root)

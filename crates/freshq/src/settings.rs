@@ -222,6 +222,7 @@ pub(crate) fn resolve(
         max_jobs: life.max_jobs,
         max_idle_time: life.max_idle_time.map(|seconds| Duration::from_secs(seconds.into())),
         timeout_grace: args.limits.timeout_grace(),
+        max_job_memory: args.limits.max_job_memory(),
         stop_timeout: args.limits.stop_timeout(),
         strategy: strategy(found.strategy, &class),
         worker_ttl: Duration::from_secs(life.worker_ttl.into()),

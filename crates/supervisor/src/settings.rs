@@ -31,6 +31,8 @@ pub struct Settings {
     pub max_idle_time: Option<Duration>,
     /// How long after its own timeout a job is killed that goes on.
     pub timeout_grace: Duration,
+    /// Most private memory of a job and all that it has started, in bytes; with more it is killed.
+    pub max_job_memory: Option<u64>,
     /// How long a warm stop waits for running jobs; then they are told to end.
     pub stop_timeout: Option<Duration>,
     /// In which order a slot looks into its queues.
@@ -179,7 +181,7 @@ pub enum Isolation {
 pub struct ReuseLimits {
     /// Most jobs of one horse.
     pub max_jobs: Option<u64>,
-    /// Most memory that it may have resident between two jobs, in bytes.
+    /// Most private memory that it may have between two jobs, in bytes.
     pub max_memory: Option<u64>,
 }
 

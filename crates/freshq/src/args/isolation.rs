@@ -4,11 +4,10 @@ use clap::{Args as ClapArgs, ValueEnum};
 use supervisor::settings::{self, ReuseLimits};
 
 use super::classes::WorkerClass;
+use super::limits::BYTES_PER_MB;
 use super::{Origin, Origins};
 use crate::env_vars;
 use crate::error::Error;
-
-const BYTES_PER_MB: u64 = 1024 * 1024;
 
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Isolation")]
@@ -23,8 +22,8 @@ pub(crate) struct IsolationArgs {
           value_parser = clap::value_parser!(u64).range(1..))]
     max_jobs_per_horse: Option<u64>,
 
-    /// With `reuse`: a process that has more memory resident after a job runs no other (also
-    /// `WORKER_MAX_MEMORY_MB`)
+    /// With `reuse`: a process that has more memory after a job, without what it shares with the
+    /// loaded code, runs no other (also `WORKER_MAX_MEMORY_MB`)
     #[arg(long, value_name = "MB", env = "FRESHQ_MAX_MEMORY",
           value_parser = clap::value_parser!(u64).range(1..=u64::MAX / BYTES_PER_MB))]
     max_memory: Option<u64>,

@@ -54,6 +54,13 @@ def places():
     return found
 
 
+def misplaced(count):
+    """While nothing runs: jobs that are not in exactly one list, or in that of what runs."""
+    listed = places()
+    found = [(job_id(number), listed[job_id(number)]) for number in range(count)]
+    return [(name, where) for name, where in found if len(where) != 1 or where == ["wip"]]
+
+
 def runs():
     """How often each job has begun and has come to its end."""
     begun, done = collections.Counter(), collections.Counter()

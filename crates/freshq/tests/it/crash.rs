@@ -16,7 +16,7 @@ use crate::context::{Context, PATIENCE, Worker};
 use crate::dice::Dice;
 use crate::processes::{children, is_gone};
 
-const TASKS: &str = "
+pub(crate) const TASKS: &str = "
 import os, time
 
 def note(mark, number):
@@ -59,11 +59,13 @@ struct Plan {
     seed: u64,
 }
 
+/// What a long run says by a variable.
+pub(crate) fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
 impl Plan {
     fn new() -> Self {
-        let number = |name: &str, default: u64| {
-            std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-        };
         let faults = number("FRESHQ_CRASH_FAULTS", 30) as u32;
         let jobs = number("FRESHQ_CRASH_JOBS", 900) as u32;
         Self { faults, jobs, seed: number("FRESHQ_CRASH_SEED", 0x5eed_0003) }

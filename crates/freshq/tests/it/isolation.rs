@@ -80,7 +80,7 @@ def leave_child():
     return os.getpid()
 
 def grow():
-    LEFT.append(b"x" * 100_000_000)
+    LEFT.append(b"x" * 150_000_000)
     return os.getpid()
 
 def late():
@@ -218,8 +218,9 @@ fn stops_are_warm_then_cold(isolation: &str) {
     cold.signal(Signal::INT);
     let (status, output) = cold.end();
     assert_eq!(status.code(), Some(0), "{output}");
-    let text = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9);";
-    assert_eq!(context.eval(&format!("end({id})")), json!(["failed", text]));
+    let text = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); ";
+    let why = "the worker was told to stop without waiting for its jobs";
+    assert_eq!(context.eval(&format!("end({id})")), json!(["failed", format!("{text}{why}")]));
 }
 
 #[test]

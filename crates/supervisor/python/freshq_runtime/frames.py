@@ -56,18 +56,32 @@ def encode(header, body=b""):
     return _LEAD.pack(_LEAD_TAIL + len(head) + len(body), VERSION, len(head)) + head + body
 
 
+def _identity(fd):
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
 class Link:
     """One end of a connection to the supervisor."""
 
     def __init__(self, sock):
         self.sock = sock
         self._data = b""
+        self._identity = _identity(sock.fileno())
 
     def fileno(self):
         return self.sock.fileno()
 
     def close(self):
         self.sock.close()
+
+    def is_whole(self):
+        """Whether the descriptor is still the one of this link: code that closes all it finds takes this with it,
+        and what it opens next has the same number."""
+        try:
+            return _identity(self.sock.fileno()) == self._identity
+        except OSError:
+            return False
 
     def send(self, header, body=b""):
         try:

@@ -227,6 +227,8 @@ def _attend(link, tools, job, keeper):
     if order["kind"] == "run":
         # A context of its own: what a job sets there is gone with it.
         answer, parts = contextvars.copy_context().run(_run, order, body, tools, job, tools.perform)
+        if not link.is_whole():
+            _wait_for_the_end()
         answer["stays"] = keeper is not None and _may_stay(answer, tools, keeper)
     else:
         from . import errand
@@ -235,7 +237,13 @@ def _attend(link, tools, job, keeper):
     _flush()
     link.send(answer, b"".join(parts))
     # The rest now, while the end of the job is recorded: nobody waits for it.
-    return answer.get("stays", False) and _is_fit(link, keeper)
+    return answer.get("stays", False) and _is_fit(link, keeper, job.id)
+
+
+def _wait_for_the_end():
+    """The supervisor has seen that the link was closed, and ends this process with a reason."""
+    while True:
+        _signal.pause()
 
 
 def _may_stay(answer, tools, keeper):
@@ -248,19 +256,27 @@ def _may_stay(answer, tools, keeper):
     return keeper.counts() and fit
 
 
-def _is_fit(link, keeper):
+def _is_fit(link, keeper, job_id):
     """Makes this horse fit for another job; if that cannot be done it declines what it is given, and ends."""
     _forget_job()
     try:
-        fit = keeper.mend()
-    except Exception:  # noqa: BLE001  the next job must not pay for what this one did to its process
-        fit = False
+        left = keeper.mend()
+    except Exception as error:  # noqa: BLE001  the next job must not pay for what this one did to its process
+        left = f"its process cannot be mended: {error}"
     _flush()  # of its own streams again
-    if fit:
+    if left is None:
         renewal.between_jobs()
     else:
+        _say(f"another process takes over after job {job_id}: {left}")
         link.send({"kind": "declined"})
-    return fit
+    return left is None
+
+
+def _say(text):
+    try:
+        print(f"freshq: {text}", file=sys.stderr, flush=True)
+    except Exception:  # noqa: BLE001  the job may have closed it
+        pass
 
 
 def _forget_job():

@@ -12,6 +12,7 @@
 
 pub mod bootstrap;
 pub mod config_module;
+pub mod family;
 pub mod frame;
 pub mod import_note;
 pub mod interpreter;

@@ -12,6 +12,7 @@ pub mod commands;
 pub mod errand;
 pub mod horse;
 pub mod machine;
+pub mod memory;
 pub mod outcome;
 pub mod persist;
 mod pulse;

@@ -11,6 +11,8 @@ use crate::event::{Failure, JobEnd};
 use crate::forkserver::messages::AnswerKind;
 use crate::forkserver::reaper;
 
+const BYTES_PER_MB: u64 = 1024 * 1024;
+
 /// How an execution ended.
 #[derive(Debug)]
 pub enum Outcome {
@@ -47,6 +49,13 @@ pub enum Doom {
     HardLimit(Duration),
     /// A command asked for its process to be killed.
     KillHorse,
+    /// It and what it has started took more memory than it may.
+    Memory {
+        /// Private bytes.
+        taken: u64,
+        /// Most of them.
+        limit: u64,
+    },
     /// It has closed the connection that its end is told on.
     HungUp,
 }
@@ -66,6 +75,12 @@ impl fmt::Display for Doom {
                 grace.as_secs()
             ),
             Self::KillHorse => f.write_str("a command asked for its process to be killed"),
+            Self::Memory { taken, limit } => write!(
+                f,
+                "it took {} MB of memory, and may take {} MB (--max-job-memory)",
+                taken.div_ceil(BYTES_PER_MB),
+                limit / BYTES_PER_MB
+            ),
             Self::HungUp => f.write_str(
                 "it has closed descriptors that it had not opened, among them the one on which the end of the job is told",
             ),

@@ -11,17 +11,19 @@ use tokio::sync::watch;
 use super::commands::JobCommand;
 use super::horse::{self, Horse};
 use super::machine::{Effect, JobClock};
+use super::memory;
 use super::outcome::{Doom, Outcome};
 use super::pulse::Pulse;
 use super::{ANSWER_GRACE, Orders, Slot};
 use crate::clock::{self, Moment};
+use crate::forkserver::family;
 use crate::forkserver::reaper::Presence;
 use crate::input::Input;
 use crate::settings::EXIT_STATUS_MAX;
 use crate::shutdown::Phase;
 
 /// How long a horse that has hung up may take to end by itself.
-pub(super) const HUNG_UP_MAX: Duration = Duration::from_secs(2);
+pub(super) const HUNG_UP_MAX: Duration = Duration::from_secs(1);
 
 /// How a job's time on its horse ended.
 pub(super) enum Ride {
@@ -40,6 +42,8 @@ enum Due {
     /// The worker stops; how far it has gone.
     Stop(Phase),
     Command(JobCommand),
+    /// It takes more memory than it may; how much.
+    Memory(u64),
     /// The horse has ended; with its raw wait status.
     Exit(Option<i32>),
 }
@@ -61,7 +65,7 @@ impl Riding {
     fn kill(&mut self, end: Option<Ride>) {
         if let Some(Effect::Kill) = self.clock.kill() {
             self.end = end.unwrap_or(std::mem::replace(&mut self.end, Ride::Died(None)));
-            self.presence.kill_group();
+            family::kill(&self.presence);
         }
     }
 }
@@ -83,6 +87,10 @@ impl Slot {
             stop: Phase::Running,
             exited: None,
         };
+        let limit = self.shared.settings.max_job_memory;
+        let memory = memory::exceeds(riding.presence.pid(), limit);
+        tokio::pin!(memory);
+        let mut exceeded = false;
         let mut pulse = Pulse::new(&self.shared, &self.birth, job);
         loop {
             let next = riding.exited.unwrap_or_else(|| riding.clock.next_deadline());
@@ -94,6 +102,7 @@ impl Slot {
                 status = &mut horse.exit, if riding.exited.is_none() => Due::Exit(status.ok()),
                 command = self.commands.next() => Due::Command(command),
                 phase = climbed(&self.shared.orders, riding.stop) => Due::Stop(phase),
+                taken = &mut memory, if !exceeded => Due::Memory(taken),
                 () = clock::sleep_until(Some(next)) => Due::Tick,
                 () = pulse.carried() => continue,
             };
@@ -114,6 +123,11 @@ impl Slot {
                         riding.kill(Some(Ride::Stopped));
                     }
                 }
+                Due::Memory(taken) => {
+                    exceeded = true;
+                    let limit = limit.unwrap_or_default();
+                    riding.kill(Some(Ride::Died(Some(Doom::Memory { taken, limit }))));
+                }
                 Due::Stop(phase) => self.stop_riding(&mut riding, phase).await,
             }
         }
@@ -123,7 +137,7 @@ impl Slot {
         match riding.clock.tick(Moment::now()) {
             Some(Effect::Kill) => {
                 riding.end = Ride::Died(Some(Doom::HardLimit(self.shared.settings.timeout_grace)));
-                riding.presence.kill_group();
+                family::kill(&riding.presence);
             }
             Some(Effect::Heartbeat(ttl)) => pulse.beat(ttl),
             None => {}
@@ -161,7 +175,7 @@ impl Slot {
         let mut status = exit_status(horse, HUNG_UP_MAX).await;
         if status.is_none() && horse.presence.is_there() {
             why = why.or(Some(Doom::HungUp));
-            horse.presence.kill_group();
+            family::kill(&horse.presence);
         }
         if status.is_none() {
             status = exit_status(horse, EXIT_STATUS_MAX).await;
