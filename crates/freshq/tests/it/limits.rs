@@ -120,7 +120,8 @@ const KILLED: &str = "Work-horse terminated unexpectedly; waitpid returned 9 (si
 fn a_job_that_takes_too_much_memory_fails_and_says_so() {
     let context = project();
     for isolation in ["fork", "reuse", "spawn"] {
-        let worker = context.worker(&["--max-job-memory", "100", "--isolation", isolation]);
+        let args = ["--max-job-memory", "100", "--on-lost", "requeue", "--isolation", isolation];
+        let worker = context.worker(&args);
         assert!(value(&context, "'app.tasks.pid'").is_i64());
         let why = failure(&context, "'app.tasks.take_and_stay', 150");
         assert!(why.starts_with(&format!("{KILLED}it took 1")), "{why}");

@@ -115,7 +115,10 @@ impl Outcome {
     /// its process itself has an exit code.
     pub fn is_lost(&self) -> bool {
         let Self::Died { status, why, .. } = self else { return false };
-        let meant = matches!(why, Some(Doom::KillHorse | Doom::HardLimit(_) | Doom::HungUp));
+        let meant = matches!(
+            why,
+            Some(Doom::KillHorse | Doom::HardLimit(_) | Doom::Memory { .. } | Doom::HungUp)
+        );
         !meant && status.is_none_or(|raw| raw & 0x7f != 0)
     }
 
