@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use crate::beside::rq_burst;
 use crate::context::{Context, PATIENCE, Worker};
+use crate::processes::{children, wait_until};
+use crate::versioned;
 
 const TASKS: &str = r#"
 import gc, os, random, secrets, ssl, subprocess, sys, tempfile, uuid
@@ -262,5 +264,35 @@ fn what_a_generation_has_loaded_is_frozen_for_the_collector() {
     let worker = project(&context, &[]);
     let frozen = value(&context, "'tasks.frozen'").as_u64().expect("a number");
     assert!(10_000 < frozen, "{frozen}");
+    worker.stop();
+}
+
+#[test]
+fn a_horse_that_has_not_begun_to_run_outlives_its_generation() {
+    let slow = "
+def wait():
+    while not os.path.exists('go'):
+        time.sleep(0.002)
+
+os.register_at_fork(after_in_child=wait)
+";
+    let context = versioned::project_with(slow);
+    let worker = context.worker(&["--reload", "--import", "app.tasks"]);
+    let id = context.eval("enqueue('app.tasks.version')");
+    worker.wait_for("  job ");
+    // The third has its generation end, the second having it sleep.
+    for n in 1..=3 {
+        context.write("app/version.py", &format!("VERSION = 'v{n}'\n"));
+        worker.wait_for(&format!("generation {} in", n + 1));
+    }
+    let base = children(worker.pid())[0];
+    wait_until("the first generation ends", || children(base).len() == 2);
+    context.write("go", "");
+    assert_eq!(
+        context.eval(&format!("end({id})")),
+        versioned::finished("v0"),
+        "{}",
+        worker.output()
+    );
     worker.stop();
 }

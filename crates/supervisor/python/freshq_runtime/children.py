@@ -46,10 +46,20 @@ class Children:
 
 
 def fork():
-    """As `os.fork`, with nothing left buffered that the child would write again."""
+    """As `os.fork`, with nothing left buffered that the child would write again.
+
+    The child has a group of its own from the start. It makes that itself too, but may come to it late: until
+    then it would die with this group, at the end of this process.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    return os.fork()
+    pid = os.fork()
+    if pid:
+        try:
+            os.setpgid(pid, pid)
+        except OSError:
+            pass  # it has ended already
+    return pid
 
 
 def wait_status(pid):
