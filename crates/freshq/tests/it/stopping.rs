@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::context::{Context, Worker};
-use crate::processes::{children, wait_until};
+use crate::processes::{self, children, wait_until};
 
 const TASKS: &str = r#"
 import os, signal, subprocess, time
@@ -201,6 +201,23 @@ fn a_cold_stop_says_so_and_heeds_retries() {
     std::thread::sleep(supervisor::shutdown::REPEAT_WITHIN);
     stop(&context, worker);
     assert_eq!(context.eval("[queue().job_ids, status('job')]"), json!([["job"], "queued"]));
+}
+
+#[test]
+fn a_job_is_told_to_end_also_when_redis_does_not_answer() {
+    let context = project();
+    let worker = context.worker(&["--stop-timeout", "0"]);
+    begin(&context, "'app.tasks.sleep'");
+    let horse = context.eval("int(r.lindex('begun', 0))").as_i64().unwrap() as i32;
+    let redis = context.eval("r.info()['process_id']").as_i64().unwrap() as i32;
+    let redis = Pid::from_raw(redis).unwrap();
+    kill_process(redis, Signal::STOP).unwrap();
+    worker.signal(Signal::TERM);
+    wait_until("the job has ended", || processes::is_gone(horse));
+    kill_process(redis, Signal::CONT).unwrap();
+    let (status, output) = worker.end();
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert_eq!(context.eval("status('job')"), json!("failed"));
 }
 
 #[test]

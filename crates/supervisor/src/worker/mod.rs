@@ -54,6 +54,8 @@ use crate::shutdown::Phase;
 pub const SUSPENDED_PAUSE: Duration = Duration::from_secs(1);
 /// How long the answer of a horse that has ended may still be on its way.
 pub const ANSWER_GRACE: Duration = Duration::from_millis(200);
+/// How long it may take to note in a worker's record that it is to stop: a running job waits for that.
+const NOTE_STOP_MAX: Duration = Duration::from_secs(2);
 /// How long a stop leaves a job at the barrier before it is put back.
 pub const STOP_AT_BARRIER_MAX: Duration = Duration::from_secs(5);
 /// How long after a stop an answer is waited for that may say that a job was taken.

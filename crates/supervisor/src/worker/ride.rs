@@ -154,8 +154,10 @@ impl Slot {
             self.note_stop().await;
         }
         if phase == Phase::Overdue {
-            let waited = self.shared.settings.stop_timeout.unwrap_or_default();
-            riding.end = Ride::Died(Some(Doom::StopOverdue(waited)));
+            if matches!(riding.end, Ride::Died(None)) {
+                let waited = self.shared.settings.stop_timeout.unwrap_or_default();
+                riding.end = Ride::Died(Some(Doom::StopOverdue(waited)));
+            }
             riding.presence.terminate_group();
         }
         if Phase::Cold <= phase {

@@ -14,7 +14,7 @@ use super::outcome::Outcome;
 use super::pulse::Pulse;
 use super::ride::Ride;
 use super::trial::{self, Finding};
-use super::{STOP_AT_BARRIER_MAX, Slot, reached};
+use super::{NOTE_STOP_MAX, STOP_AT_BARRIER_MAX, Slot, reached};
 use crate::clock::{self, Moment};
 use crate::event::Event;
 use crate::forkserver::link::LinkError;
@@ -257,10 +257,12 @@ impl Slot {
 
     /// Lets readers of the worker's record see that it is about to end (as RQ).
     pub(super) async fn note_stop(&self) {
-        let noted =
-            self.shared.client.mark_shutdown_requested(&self.birth.name, clock::wall()).await;
-        if let Err(error) = noted {
-            self.report(&Event::Detail(format!("the stop could not be noted in Redis: {error}")));
-        }
+        let note = self.shared.client.mark_shutdown_requested(&self.birth.name, clock::wall());
+        let problem = match tokio::time::timeout(NOTE_STOP_MAX, note).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "Redis does not answer".to_owned(),
+        };
+        self.report(&Event::Detail(format!("the stop could not be noted in Redis: {problem}")));
     }
 }
