@@ -37,9 +37,13 @@ def load(first, count):
 
 
 def waiting():
-    """How many jobs are on the queue, due later, or counted as running."""
-    sizes = [r.llen("rq:queue:default"), r.llen("rq:queue:default:intermediate")]
-    return sum(sizes) + sum(r.zcard(f"rq:{name}:default") for name in ("scheduled", "wip", "ready"))
+    """How many jobs are on the queue, due later, or counted as running; at one moment, since they move meanwhile."""
+    with r.pipeline(transaction=True) as look:
+        for key in ("queue:default", "queue:default:intermediate"):
+            look.llen(f"rq:{key}")
+        for name in ("scheduled", "wip", "ready"):
+            look.zcard(f"rq:{name}:default")
+        return sum(look.execute())
 
 
 def places():

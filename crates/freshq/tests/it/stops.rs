@@ -58,7 +58,7 @@ fn whenever_a_stop_comes_every_job_ends_once() {
     let worker = context.worker(&args);
     context.wait_until("waiting() == 0");
     let output = worker.stop();
-    let count = context.eval(&format!("count_jobs({jobs})"));
+    let count = context.eval(&format!("count_jobs({jobs}, False)"));
     assert_eq!(count["wrong"], json!({}), "seed {seed}: {count}\n{output}");
     // Of all that fails on purpose nothing else is a reason.
     let tally = &count["tally"];
