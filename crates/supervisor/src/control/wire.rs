@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserializer, Serializer};
 
-/// Durations are numbers of milliseconds.
+/// Durations are numbers of milliseconds, to the nanosecond: who prints them rounds as the log does.
 pub(crate) mod millis {
     use super::{Deserializer, Duration, Serializer};
     use serde::{Deserialize as _, de};
@@ -14,7 +14,7 @@ pub(crate) mod millis {
         duration: &Duration,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64((duration.as_secs_f64() * 1_000_000.0).round() / 1000.0)
+        serializer.serialize_f64(duration.as_nanos() as f64 / 1_000_000.0)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
