@@ -4,6 +4,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Serialize;
@@ -54,10 +55,11 @@ pub struct Link {
 impl Link {
     /// A pair: our end, and the one to hand to the process.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let theirs = theirs.into_std()?;
-        theirs.set_nonblocking(false)?;
-        Ok((Self { stream: ours, decoder: Decoder::default() }, theirs.into()))
+        // Not the runtime's pair, which has the event loop watch the far end as well.
+        let (ours, theirs) = net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(ours)?;
+        Ok((Self { stream, decoder: Decoder::default() }, theirs.into()))
     }
 
     /// Sends a message with the descriptors that belong to it.
