@@ -19,6 +19,7 @@ mod environment;
 mod equal_code;
 mod example;
 mod far_redis;
+mod fork_hooks;
 mod fork_hygiene;
 mod freshness;
 mod fuzz;

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 
-from . import config, django_project, generation, heroku, lifeline, memory, release, renewal
+from . import config, django_project, forking, generation, heroku, lifeline, memory, release, renewal
 from .children import Children, task_count, wait_status
 from .frames import Closed, ControlLink
 from .leftovers import Before, tasks_after_a_fork
@@ -28,6 +28,7 @@ def main():
             link.send({"kind": "unusable", "problem": problem})
             return
         renewal.tell_clocks_apart()
+        forking.find_hooks()
         report = _import_libraries(settings)
         gc.collect()
         gc.freeze()
@@ -157,7 +158,7 @@ def _serve(link, settings):
             control, line, note = link.take_fd(), link.take_fd(), link.take_fd()
             pid = children.fork()
             if pid == 0:
-                generation.main(socket.socket(fileno=control), line, note, order, settings)
+                generation.main(socket.SocketType(fileno=control), line, note, order, settings)
             for fd in (control, line, note):
                 os.close(fd)
             link.send({"kind": "forked", "generation": order["generation"], "pid": pid})

@@ -18,6 +18,7 @@ class Children:
 
     def fork(self):
         """As `fork`, with nothing of ours left open in the child."""
+        flush()
         pid = fork()
         if pid == 0:
             for pidfd in self._pid_by_pidfd:
@@ -45,14 +46,18 @@ class Children:
         return message, ended
 
 
-def fork():
-    """As `os.fork`, with nothing left buffered that the child would write again.
-
-    The child has a group of its own from the start. It makes that itself too, but may come to it late: until
-    then it would die with this group, at the end of this process.
-    """
+def flush():
+    """To be called before forks: a child would write again what is left buffered."""
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def fork():
+    """As `os.fork`. The child has a group of its own from the start.
+
+    It makes that itself too, but may come to it late: until then it would die with this group, at the end of
+    this process.
+    """
     pid = os.fork()
     if pid:
         try:

@@ -12,6 +12,7 @@ from . import (
     config,
     django_project,
     failure,
+    forking,
     hooks,
     horse,
     lifeline,
@@ -23,7 +24,7 @@ from . import (
     shadows,
     warmup,
 )
-from .children import fork
+from .children import flush, fork
 from .frames import Closed, ControlLink
 from .leftovers import Before
 
@@ -142,14 +143,18 @@ def _note_unread(path, user):
 def _serve(link, tools):
     """Fork what is asked for. The supervisor watches the horses itself; here they are only reaped,
     and only when it says so: until then a pid stays this horse's."""
-    forked = 0
+    forked, left_out = 0, forking.LeftOut()
     while True:
         order, _ = link.receive()
         kind = order["kind"]
         if kind == "fork":
-            link.send({"kind": "forked", "horses": [[n, _fork(link, tools)] for n in order["horses"]]})
+            flush()
+            horses = []
+            for n in order["horses"]:
+                horses.append([n, _fork(link, tools, left_out)])  # a comprehension would touch more pages
+            link.send({"kind": "forked", "horses": horses})
             _reap(order["reap"])
-            before, forked = forked, forked + len(order["horses"])
+            before, forked = forked, forked + len(horses)
             if before < FORKS_BEFORE_HUGE_PAGES <= forked:
                 memory.use_huge_pages()  # now that there are spares, nobody waits for it
         elif kind == "reap":
@@ -159,10 +164,11 @@ def _serve(link, tools):
             link.send({"kind": "exited", "pid": pid, "status": os.waitpid(pid, 0)[1]})
 
 
-def _fork(link, tools):
+def _fork(link, tools, left_out):
     control, line = link.take_fd(), link.take_fd()
     pid = fork()
     if pid == 0:
+        left_out.end()
         link.close()
         horse.main(socket.SocketType(fileno=control), line, tools)  # the plain kind touches fewer pages
     os.close(control)

@@ -8,7 +8,6 @@ runs on every failing attempt, and if it raises its exception is the recorded on
 import _signal
 import asyncio
 import contextvars
-import logging
 import operator
 import os
 import pickle
@@ -16,7 +15,6 @@ import random
 import select
 import socket
 import sys
-import threading
 import time
 import traceback
 import zlib
@@ -140,20 +138,7 @@ def rehearse(settings):
             lifeline.rehearse(ours.fileno())
             _attend(Link(ours), tools, tools.rehearsal_job, None)
             _rehearse_once(tools)
-            _rehearse_fork()
-
-
-def _rehearse_fork():
-    """What the interpreter itself runs in each forked child, where it can be called."""
-    random.seed()
-    acquire = getattr(logging, "_acquireLock", None)
-    reinit = getattr(logging, "_after_at_fork_child_reinit_locks", None)
-    if acquire and reinit:
-        acquire()
-        reinit()
-    # Private to Python, so only where it is known; it takes every other thread for dead.
-    if sys.version_info < (3, 13) and threading.active_count() == 1:
-        threading._after_fork()
+            random.seed()  # what Python runs in each forked child
 
 
 def _rehearse_once(tools):

@@ -23,6 +23,7 @@ const FILES: &[(&str, &str)] = python_files![
     "freshq_runtime/django_project.py",
     "freshq_runtime/errand.py",
     "freshq_runtime/failure.py",
+    "freshq_runtime/forking.py",
     "freshq_runtime/frames.py",
     "freshq_runtime/generation.py",
     "freshq_runtime/heroku.py",
