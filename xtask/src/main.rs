@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const USAGE: &str = "usage: cargo xtask tidy | reference | prove [SAVES] | prove-watch [SAVES] | bench [harness arguments]
-       cargo xtask crash-test [--faults N] [--jobs N] [--seed N] [--peer rq]
+       cargo xtask crash-test [--faults N] [--jobs N] [--seed N] [--peer rq | --embedded]
        cargo xtask crash-test --stops N [--seed N]
        cargo xtask fuzz [SECONDS] [SEED]";
 
@@ -86,7 +86,8 @@ fn prove_watch(root: &Path, saves: &str) -> ExitCode {
 }
 
 /// Runs the crash test with many more faults and jobs than the suite has time for; with `--peer rq` the
-/// same is done to RQ's own workers, and shown beside it. With `--stops` workers are stopped instead.
+/// same is done to RQ's own workers, and shown beside it; with `--embedded` only the test that kills freshq's
+/// own Redis too is run. With `--stops` workers are stopped instead.
 fn crash_test(root: &Path, mut args: impl Iterator<Item = String>) -> ExitCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut told = BTreeMap::from([
@@ -96,6 +97,10 @@ fn crash_test(root: &Path, mut args: impl Iterator<Item = String>) -> ExitCode {
     ]);
     let mut test = "crash::";
     while let Some(option) = args.next() {
+        if option == "--embedded" {
+            test = "crash::embedded";
+            continue;
+        }
         let name = match option.as_str() {
             "--faults" => "FRESHQ_CRASH_FAULTS",
             "--jobs" => "FRESHQ_CRASH_JOBS",

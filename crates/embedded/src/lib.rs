@@ -26,7 +26,8 @@
 //! 2. The last user of a server stops it, and never another process that took over its number.
 //! 3. A password is never visible in the list of processes, and files that hold it can be read by
 //!    their owner only.
-//! 4. An environment without a stamp is made anew.
+//! 4. A server that died is started again at the address that its clients know, or nowhere while they wait.
+//! 5. An environment without a stamp is made anew.
 
 pub mod cache;
 pub mod lock;

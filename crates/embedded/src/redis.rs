@@ -3,7 +3,8 @@
 //! [`RedisServer::start`] is asked for a server on a folder. If none runs there it starts one: on a
 //! Unix socket in the folder and on a free port of the loopback interface, with a random password,
 //! keeping its data in an append-only file. If one runs there already (another freshq of the same
-//! project has it) it is joined. The last one to leave stops it.
+//! project has it) it is joined. The last one to leave stops it. One that died is started again where it was,
+//! with its password and its data, by [`RedisServer::start_again`].
 //!
 //! Three files in the folder are locks, so that this holds between processes, and between
 //! containers too:
@@ -21,6 +22,7 @@
 //! Read on in `binary.rs` (which program), `config.rs` (what it is told), `process.rs` (start and
 //! stop).
 
+mod address;
 mod binary;
 mod config;
 mod process;
@@ -34,9 +36,9 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
+use self::address::Address;
 pub use self::binary::{FindError, ServerBinary, ServerKind, find_server};
-use self::process::{Process, Start};
-use self::resp::{Connection, Ping};
+use self::process::{Place, Process, Start};
 use crate::{cache, lock};
 
 /// A server that is up answers within this time.
@@ -137,6 +139,13 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
+impl StartError {
+    /// Whether somebody else listens on its port.
+    fn is_taken_port(&self) -> bool {
+        matches!(self, Self::Ended { output, .. } if output.contains("Address already in use"))
+    }
+}
+
 /// What became of a server that was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
@@ -163,6 +172,7 @@ pub enum RedisServer {
 #[derive(Debug)]
 pub struct Running {
     folder: PathBuf,
+    address: Address,
     url: String,
     pid: i32,
     /// The child, if it is ours.
@@ -189,18 +199,56 @@ impl RedisServer {
     ) -> Result<Self, StartError> {
         cache::create_private(folder)?;
         let folder = fs::canonicalize(folder)?;
-        let turn = take_turn(&folder)?;
-        let lock = lock::open(&folder.join(LOCK_FILE))?;
-        let server = if lock::try_exclusive(&lock)? {
-            let (process, url) =
-                Process::start(&Start { binary, folder: &folder, life: &lock, options, access })?;
-            Self::Owned(Running::new(folder, url, process.pid(), Some(process))?)
-        } else {
-            let (url, pid) = join(&folder)?;
-            Self::Joined(Running::new(folder, url, pid, None)?)
-        };
-        drop(turn);
-        Ok(server)
+        let _turn = take_turn(&folder)?;
+        let enter = |place| Self::enter(binary, &folder, options, place);
+        match last_address(&folder).map(Place::Kept).map(enter) {
+            Some(Err(error)) if error.is_taken_port() => enter(Place::Free(access)),
+            Some(result) => result,
+            None => enter(Place::Free(access)),
+        }
+    }
+
+    /// Starts a server in place of this one, which has died: on its data, at its address. If somebody else
+    /// has done so already, joins that one.
+    pub fn start_again(&self, binary: &ServerBinary, options: Options) -> Result<Self, StartError> {
+        let Running { folder, address, .. } = self.running();
+        let _turn = take_turn(folder)?;
+        Self::enter(binary, folder, options, Place::Kept(address.clone()))
+    }
+
+    /// Starts a server, or joins the one that holds this folder's lock. Only who has the turn calls this.
+    ///
+    /// That one may have been left behind by a freshq that was killed in the middle of a start, so it is
+    /// waited for; or the lock is held for a moment by somebody who waits for its end.
+    fn enter(
+        binary: &ServerBinary,
+        folder: &Path,
+        options: Options,
+        place: Place,
+    ) -> Result<Self, StartError> {
+        let life = lock::open(&folder.join(LOCK_FILE))?;
+        let start = Start { binary, folder, life: &life, options, place };
+        let deadline = Instant::now() + Duration::from_secs(ANSWER_SECONDS_MAX);
+        loop {
+            if lock::try_exclusive(&life)? {
+                let (process, address) = Process::start(&start)?;
+                return Ok(Self::Owned(Running::new(
+                    folder.to_owned(),
+                    address,
+                    process.pid(),
+                    Some(process),
+                )?));
+            }
+            if let Some(address) = last_address(folder)
+                && let Some(pid) = pid_at(&address)
+            {
+                return Ok(Self::Joined(Running::new(folder.to_owned(), address, pid, None)?));
+            }
+            if deadline <= Instant::now() {
+                return Err(StartError::Unreachable { folder: folder.to_owned() });
+            }
+            thread::sleep(Duration::from_millis(ASK_AGAIN_MS));
+        }
     }
 
     /// The address for clients, with the password.
@@ -210,7 +258,7 @@ impl RedisServer {
 
     /// Its port on the loopback interface.
     pub fn port(&self) -> u16 {
-        port_of(self.url()).unwrap_or_default()
+        self.running().address.port
     }
 
     /// The number of its process, as the server sees it.
@@ -248,6 +296,13 @@ impl RedisServer {
         }
     }
 
+    /// Forgets a server that has died, and in whose place another runs.
+    pub fn bury(mut self) {
+        match &mut self {
+            Self::Owned(running) | Self::Joined(running) => running.bury(),
+        }
+    }
+
     fn running(&self) -> &Running {
         match self {
             Self::Owned(running) | Self::Joined(running) => running,
@@ -256,11 +311,16 @@ impl RedisServer {
 }
 
 impl Running {
-    fn new(folder: PathBuf, url: String, pid: i32, process: Option<Process>) -> io::Result<Self> {
+    fn new(
+        folder: PathBuf,
+        address: Address,
+        pid: i32,
+        process: Option<Process>,
+    ) -> io::Result<Self> {
         let share = lock::open(&folder.join(USERS_FILE))?;
         // It cannot be refused: who leaves holds the turn, which is ours now.
         lock::try_shared(&share)?;
-        Ok(Self { folder, url, pid, process, share: Some(share) })
+        Ok(Self { folder, url: address.url(), address, pid, process, share: Some(share) })
     }
 
     fn leave(&mut self) -> io::Result<Stopped> {
@@ -279,7 +339,7 @@ impl Running {
         } else if let Some(process) = &self.process {
             process.terminate(&life)?
         } else {
-            shut_down(&self.url, &life)?
+            shut_down(&self.address, &life)?
         };
         self.clean_up();
         Ok(stopped)
@@ -296,6 +356,13 @@ impl Running {
         self.share = None;
         self.clean_up();
         Ok(Stopped::Killed)
+    }
+
+    fn bury(&mut self) {
+        self.share = None;
+        if let Some(process) = &mut self.process {
+            process.bury();
+        }
     }
 
     fn clean_up(&mut self) {
@@ -315,9 +382,18 @@ impl Drop for Running {
 
 /// The address of the server that runs on this folder, if it answers.
 pub fn running_url(folder: &Path) -> Option<String> {
-    let url = fs::read_to_string(folder.join(URL_FILE)).ok()?.trim().to_owned();
-    let mut connection = connect(&url).ok()?;
-    matches!(connection.ping(password_of(&url)), Ok(Ping::Pong)).then_some(url)
+    let address = last_address(folder)?;
+    address.connect().is_ok().then(|| address.url())
+}
+
+/// Waits until no server runs on this folder any more, however long that takes.
+pub fn wait_for_end(folder: &Path) -> io::Result<()> {
+    lock::exclusive(&lock::open(&folder.join(LOCK_FILE))?)
+}
+
+/// Where the server of this folder listens, or did when it died.
+fn last_address(folder: &Path) -> Option<Address> {
+    Address::parse(&fs::read_to_string(folder.join(URL_FILE)).ok()?)
 }
 
 fn take_turn(folder: &Path) -> Result<File, StartError> {
@@ -329,37 +405,14 @@ fn take_turn(folder: &Path) -> Result<File, StartError> {
     Err(StartError::Busy { folder: folder.to_owned(), seconds: TURN_SECONDS_MAX })
 }
 
-/// Finds the server that holds this folder's lock.
-///
-/// It may have been left behind by a freshq that was killed in the middle of a start, so it is
-/// waited for.
-fn join(folder: &Path) -> Result<(String, i32), StartError> {
-    let deadline = Instant::now() + Duration::from_secs(ANSWER_SECONDS_MAX);
-    loop {
-        if let Some(url) = running_url(folder)
-            && let Some(pid) = pid_of(&url)
-        {
-            return Ok((url, pid));
-        }
-        if deadline <= Instant::now() {
-            return Err(StartError::Unreachable { folder: folder.to_owned() });
-        }
-        thread::sleep(Duration::from_millis(ASK_AGAIN_MS));
-    }
-}
-
-fn pid_of(url: &str) -> Option<i32> {
-    let mut connection = connect(url).ok()?;
-    connection.ping(password_of(url)).ok()?;
-    connection.process_id().ok()?
+fn pid_at(address: &Address) -> Option<i32> {
+    address.connect().ok()?.process_id().ok()?
 }
 
 /// Ends a server that is not our child. It is never killed: its number may mean another process
 /// here.
-fn shut_down(url: &str, life: &File) -> io::Result<Stopped> {
-    let mut connection = connect(url)?;
-    connection.ping(password_of(url))?;
-    connection.shutdown()?;
+fn shut_down(address: &Address, life: &File) -> io::Result<Stopped> {
+    address.connect()?.shutdown()?;
     let deadline = Instant::now() + Duration::from_secs(STOP_SECONDS_MAX);
     if lock::exclusive_until(life, deadline)? {
         return Ok(Stopped::Calmly);
@@ -368,32 +421,4 @@ fn shut_down(url: &str, life: &File) -> io::Result<Stopped> {
         io::ErrorKind::TimedOut,
         "the Redis server did not end when it was asked to",
     ))
-}
-
-fn connect(url: &str) -> io::Result<Connection<std::net::TcpStream>> {
-    let strange =
-        || io::Error::new(io::ErrorKind::InvalidData, "no port in the address of the server");
-    Connection::loopback(port_of(url).ok_or_else(strange)?)
-}
-
-fn port_of(url: &str) -> Option<u16> {
-    url.rsplit_once(':')?.1.split('/').next()?.parse().ok()
-}
-
-fn password_of(url: &str) -> Option<&str> {
-    let (user, _) = url.strip_prefix("redis://")?.rsplit_once('@')?;
-    user.strip_prefix(':')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_taken_apart() {
-        assert_eq!(port_of("redis://:secret@127.0.0.1:7001/0"), Some(7001));
-        assert_eq!(port_of("redis://127.0.0.1:7001/0"), Some(7001));
-        assert_eq!(password_of("redis://:secret@127.0.0.1:7001/0"), Some("secret"));
-        assert_eq!(password_of("redis://127.0.0.1:7001/0"), None);
-    }
 }

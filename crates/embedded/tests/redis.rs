@@ -3,14 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
 use embedded::redis::{
-    Options, RedisServer, ServerBinary, StartError, Stopped, find_server, running_url,
+    Options, RedisServer, ServerBinary, StartError, Stopped, find_server, running_url, wait_for_end,
 };
 use embedded::testing;
 use fs_err as fs;
@@ -126,6 +126,46 @@ fn a_server_that_died_is_noticed_and_replaced() {
     // The first share goes; the second server is not its business.
     assert_eq!(first.stop().unwrap(), Stopped::LeftToOthers);
     assert_eq!(ask(second.url(), &["PING"]), ["+OK", "+PONG"]);
+}
+
+#[test]
+fn one_that_died_is_started_again_where_it_was_with_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, user) = (start(folder.path()), start(folder.path()));
+    let url = first.url().to_owned();
+    assert_eq!(ask(&url, &["SET case Miranda"]), ["+OK", "+OK"]);
+    kill_process(pid(&first), Signal::KILL).unwrap();
+    wait_for_end(folder.path()).unwrap();
+    let options = Options { append_only: true };
+    let again = user.start_again(&binary(), options).unwrap();
+    let joined = first.start_again(&binary(), options).unwrap();
+    assert!(!again.is_joined() && joined.is_joined());
+    assert_eq!((again.url(), again.pid()), (joined.url(), joined.pid()));
+    assert_eq!(again.url(), url);
+    first.bury();
+    user.bury();
+    assert_eq!(joined.stop().unwrap(), Stopped::LeftToOthers);
+    assert_eq!(ask(&url, &["GET case"]), ["+OK", "Miranda"]);
+    assert_eq!(again.stop().unwrap(), Stopped::Calmly);
+}
+
+#[test]
+fn one_that_died_with_all_its_users_is_started_where_it_was_unless_that_port_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = start(folder.path());
+    let url = server.url().to_owned();
+    for taken in [false, true] {
+        kill_process(pid(&server), Signal::KILL).unwrap();
+        wait_for_end(folder.path()).unwrap();
+        let _other = taken.then(|| TcpListener::bind(("127.0.0.1", server.port())).unwrap());
+        let again = start(folder.path());
+        assert_eq!(again.url() != url, taken);
+        if taken {
+            let refused = server.start_again(&binary(), Options { append_only: true });
+            assert!(refused.unwrap().is_joined());
+        }
+        std::mem::replace(&mut server, again).bury();
+    }
 }
 
 /// Goal: stopping works when another part of the process reaps all children. Method: a thread that

@@ -29,6 +29,8 @@ pub(crate) enum Error {
     Config(#[from] ConfigError),
     #[error("{name} in the configuration module has to be {expected}")]
     Setting { name: &'static str, expected: &'static str },
+    #[error("{0} is the address of a Redis and not the name of a queue")]
+    UrlAsQueue(String),
     #[error(transparent)]
     Strategy(#[from] UnknownStrategy),
     #[error("the process id cannot be written (--pid): {0}")]
@@ -53,7 +55,7 @@ pub(crate) enum Error {
     EmbeddedFind(#[from] FindError),
     #[error("{0}")]
     EmbeddedStart(#[from] RedisStartError),
-    #[error("{name} has ended, and the worker with it; its log is in {}", folder.display())]
+    #[error("{name} died again and again, and the worker ends with it; its log is in {}", folder.display())]
     EmbeddedEnded { name: String, folder: PathBuf },
     #[error("no embedded Redis runs for {}; start one with `freshq worker -u embedded`", .0.display())]
     NoEmbedded(PathBuf),
@@ -75,7 +77,10 @@ impl Error {
             Self::Folder { .. }
             | Self::WatchesTooMuch { .. }
             | Self::Start(StartError::Watch(_)) => exit::WATCH,
-            Self::Usage(_) | Self::ProjectFile(_) | Self::Start(StartError::Glob(_)) => exit::USAGE,
+            Self::Usage(_)
+            | Self::UrlAsQueue(_)
+            | Self::ProjectFile(_)
+            | Self::Start(StartError::Glob(_)) => exit::USAGE,
             Self::Broken => exit::BROKEN,
             Self::RestartsUsedUp => exit::RESTARTS,
             Self::EmbeddedFind(_) | Self::EmbeddedStart(_) | Self::EmbeddedEnded { .. } => {
@@ -105,6 +110,9 @@ impl Error {
                 "is Redis running, and is the URL right (-u, REDIS_URL; rediss:// for TLS)? \
                  `-u embedded` starts a private one",
             ),
+            Self::UrlAsQueue(_) => {
+                Some("give it with -u, or in RQ_REDIS_URL; queues come by themselves")
+            }
             Self::Register(_) => Some("without a name (-n) it gets a random one"),
             Self::Interpreter(_) => Some(
                 "install rq into one of them (`python -m pip install rq`), or name another with --python",

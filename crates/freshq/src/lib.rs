@@ -9,6 +9,7 @@ mod args;
 mod command_line;
 mod commands;
 mod console;
+mod embedded_redis;
 mod env_vars;
 mod error;
 pub mod exit;

@@ -183,7 +183,7 @@ pub(crate) struct Found<'a> {
     pub(crate) here: &'a Path,
     pub(crate) cache: PathBuf,
     pub(crate) project_cache: PathBuf,
-    pub(crate) companions: Vec<Companion>,
+    pub(crate) companion: Option<Companion>,
 }
 
 /// What all keys begin with. As RQ: before its version 3 the variable says nothing; one that is set and
@@ -273,7 +273,7 @@ pub(crate) fn resolve(
         },
         cache: found.cache,
         project_cache: found.project_cache,
-        companions: found.companions,
+        companion: found.companion,
     })
 }
 

@@ -20,6 +20,9 @@ const DEFAULT_URL: &str = "redis://localhost:6379/0";
 /// The URL of a private server.
 const EMBEDDED: &str = "embedded";
 
+/// How addresses of a Redis begin.
+const REDIS_SCHEMES: &[&str] = &["redis", "rediss", "unix", "valkey", "valkeys"];
+
 /// Where Redis is.
 #[derive(Debug)]
 pub(crate) enum RedisChoice {
@@ -146,7 +149,18 @@ fn queues(asked: &[String], origins: &Origins, said: &Said) -> Result<Vec<QueueN
     } else {
         names
     };
-    Ok(names.into_iter().map(QueueName::new).collect())
+    match names.iter().find(|name| is_url(name)) {
+        Some(url) => Err(Error::UrlAsQueue(rq::redacted(url))),
+        None => Ok(names.into_iter().map(QueueName::new).collect()),
+    }
+}
+
+/// Whether this is the address of a Redis. As the name of a queue it would be shown and kept everywhere, with
+/// its password.
+fn is_url(name: &str) -> bool {
+    REDIS_SCHEMES.iter().any(|scheme| {
+        name.split_once("://").is_some_and(|(start, _)| start.eq_ignore_ascii_case(scheme))
+    })
 }
 
 fn names(value: &Value) -> Result<Vec<String>, Error> {

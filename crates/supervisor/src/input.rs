@@ -75,6 +75,8 @@ pub enum Input {
     FailureSeen(String),
     /// A child of this process ended.
     ChildEnded,
+    /// What the supervisor cannot do without is not started again any more.
+    CompanionLost(String),
 }
 
 /// What asks one worker to stop.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rq::{FailureLeaves, OnFailure, QueueName, WorkerName};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 
 use crate::forkserver::interpreter::Interpreter;
 use crate::reload::machine::{OnBroken, Policy};
@@ -88,8 +89,8 @@ pub struct Settings {
     pub cache: PathBuf,
     /// For what this project has learned.
     pub project_cache: PathBuf,
-    /// Other children of this process that the supervisor cannot do without (the embedded Redis).
-    pub companions: Vec<Companion>,
+    /// What runs beside the supervisor, which cannot do without it (the embedded Redis).
+    pub companion: Option<Companion>,
 }
 
 impl Settings {
@@ -215,13 +216,13 @@ pub struct Control {
     pub folders: Vec<PathBuf>,
 }
 
-/// A child of this process that is not the supervisor's own.
+/// A process that is not the supervisor's own. Somebody else starts it again when it dies.
 #[derive(Clone, Debug)]
 pub struct Companion {
     /// What people call it.
     pub name: String,
-    /// Its process.
-    pub pid: i32,
+    /// Becomes true when it is not started again any more.
+    pub lost: watch::Receiver<bool>,
 }
 
 /// How long before its time to live is over an idle worker says that it is alive (as RQ).

@@ -12,6 +12,7 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 
 use super::Options;
+use super::address::Address;
 
 /// Everything a server is told.
 #[derive(Debug)]
@@ -19,32 +20,24 @@ pub(super) struct Config {
     pub(super) folder: PathBuf,
     pub(super) socket: PathBuf,
     pub(super) log: PathBuf,
-    pub(super) port: u16,
-    pub(super) password: Option<String>,
+    pub(super) address: Address,
     pub(super) options: Options,
 }
 
 impl Config {
-    /// The address for clients.
-    pub(super) fn url(&self) -> String {
-        let user =
-            self.password.as_ref().map_or_else(String::new, |password| format!(":{password}@"));
-        format!("redis://{user}127.0.0.1:{}/0", self.port)
-    }
-
     /// The text of the file.
     pub(super) fn text(&self) -> String {
         let append_only = if self.options.append_only { "yes" } else { "no" };
         let mut text = format!(
             "bind 127.0.0.1\nport {}\nunixsocketperm 700\ndaemonize no\nsave \"\"\n\
              appendonly {append_only}\nappendfsync everysec\nloglevel notice\n",
-            self.port,
+            self.address.port,
         );
         let paths = [("unixsocket", &self.socket), ("dir", &self.folder), ("logfile", &self.log)];
         for (directive, path) in paths {
             writeln!(text, "{directive} {}", quoted(path.as_os_str())).ok();
         }
-        if let Some(password) = &self.password {
+        if let Some(password) = &self.address.password {
             writeln!(text, "requirepass {}", quoted(OsStr::new(password))).ok();
         }
         text
@@ -83,8 +76,7 @@ mod tests {
             folder: "/a folder".into(),
             socket: "/a folder/redis.sock".into(),
             log: "/a folder/redis.log".into(),
-            port: 7001,
-            password: password.map(str::to_owned),
+            address: Address { port: 7001, password: password.map(str::to_owned) },
             options: Options { append_only: true },
         }
     }
@@ -105,12 +97,6 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }
         assert!(!config(None).text().contains("requirepass"));
-    }
-
-    #[test]
-    fn the_url_has_the_password_if_there_is_one() {
-        assert_eq!(config(Some("secret")).url(), "redis://:secret@127.0.0.1:7001/0");
-        assert_eq!(config(None).url(), "redis://127.0.0.1:7001/0");
     }
 
     #[test]

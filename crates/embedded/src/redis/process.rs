@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
-use uuid::Uuid;
 
+use super::address::Address;
 use super::config::{Config, write_private};
 use super::resp::{Connection, Ping};
 use super::{
@@ -41,21 +41,43 @@ pub(super) struct Start<'a> {
     /// The folder's lock, held. It becomes the server's.
     pub(super) life: &'a File,
     pub(super) options: Options,
-    pub(super) access: Access,
+    pub(super) place: Place,
+}
+
+/// Where a server is to listen.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Where one that died was, and with its password: its clients look for it there.
+    Kept(Address),
+    /// On a free port.
+    Free(Access),
 }
 
 impl Start<'_> {
-    fn attempt(&self, socket: &Path) -> Result<(Child, String), StartError> {
+    fn attempts(&self, socket: &Path) -> Result<(Child, Address), StartError> {
+        let access = match &self.place {
+            Place::Kept(address) => return self.attempt(socket, address.clone()),
+            Place::Free(access) => *access,
+        };
+        let mut result = self.attempt(socket, Address::new(access)?);
+        for _ in 1..PORTS_TRIED_MAX {
+            match &result {
+                Err(error) if error.is_taken_port() => {
+                    result = self.attempt(socket, Address::new(access)?);
+                }
+                _ => break,
+            }
+        }
+        result
+    }
+
+    fn attempt(&self, socket: &Path, address: Address) -> Result<(Child, Address), StartError> {
         let folder = self.folder;
         let config = Config {
             folder: folder.to_owned(),
             socket: socket.to_owned(),
             log: folder.join(LOG_FILE),
-            port: free_port()?,
-            password: match self.access {
-                Access::Password => Some(Uuid::new_v4().simple().to_string()),
-                Access::Open => None,
-            },
+            address,
             options: self.options,
         };
         let file = folder.join(CONFIG_FILE);
@@ -74,9 +96,9 @@ impl Start<'_> {
             child.wait().ok();
             return Err(error);
         }
-        let url = config.url();
-        write_private(&folder.join(URL_FILE), &format!("{url}\n"))?;
-        Ok((child, url))
+        let address = config.address;
+        write_private(&folder.join(URL_FILE), &format!("{}\n", address.url()))?;
+        Ok((child, address))
     }
 }
 
@@ -91,21 +113,10 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts a server and waits until it answers.
-    pub(super) fn start(start: &Start<'_>) -> Result<(Self, String), StartError> {
+    pub(super) fn start(start: &Start<'_>) -> Result<(Self, Address), StartError> {
         let (socket, socket_folder) = socket_for(start.folder)?;
-        let mut result = start.attempt(&socket);
-        for _ in 1..PORTS_TRIED_MAX {
-            match &result {
-                Err(StartError::Ended { output, .. })
-                    if output.contains("Address already in use") =>
-                {
-                    result = start.attempt(&socket);
-                }
-                _ => break,
-            }
-        }
-        match result {
-            Ok((child, url)) => Ok((Self { child, socket, socket_folder }, url)),
+        match start.attempts(&socket) {
+            Ok((child, address)) => Ok((Self { child, socket, socket_folder }, address)),
             Err(error) => {
                 socket_folder.map(fs::remove_dir_all);
                 Err(error)
@@ -140,8 +151,13 @@ impl Process {
 
     /// Reaps the child, unless somebody else did, and removes what it leaves.
     pub(super) fn clean_up(&mut self) {
-        self.child.wait().ok();
         fs::remove_file(&self.socket).ok();
+        self.bury();
+    }
+
+    /// Reaps a child that has ended. Its socket may be that of the next server.
+    pub(super) fn bury(&mut self) {
+        self.child.wait().ok();
         if let Some(folder) = self.socket_folder.take() {
             fs::remove_dir_all(folder).ok();
         }
@@ -168,7 +184,7 @@ fn socket_for(folder: &Path) -> io::Result<(PathBuf, Option<PathBuf>)> {
     Ok((short.join(SOCKET_FILE), Some(short)))
 }
 
-fn free_port() -> io::Result<u16> {
+pub(super) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
@@ -179,7 +195,7 @@ fn wait_for_answer(
 ) -> Result<(), StartError> {
     let begun = Instant::now();
     let mut seconds = ANSWER_SECONDS_MAX;
-    let password = config.password.as_deref();
+    let password = config.address.password.as_deref();
     loop {
         match Connection::unix(&config.socket).and_then(|mut connection| connection.ping(password))
         {

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embedded::cache::{cache_folder, project_folder};
-use embedded::redis::{Options, RedisServer, find_server, running_url};
+use embedded::redis::{find_server, running_url};
 use rq::{Client, Connect, Source};
 use supervisor::event::Event;
 use supervisor::forkserver::interpreter::{self, Interpreter};
 use supervisor::reload::marker::Marker;
-use supervisor::settings::Companion;
 use supervisor::shutdown::Phase;
 use supervisor::signals::Signals;
 use supervisor::worker::strategy::Strategy;
@@ -18,6 +17,7 @@ use supervisor::{Exit, Supervisor};
 
 use crate::args::{Kind, Origins, Run, SharedArgs};
 use crate::console::Console;
+use crate::embedded_redis::EmbeddedRedis;
 use crate::error::Error;
 use crate::pid_file::PidFile;
 use crate::settings::{self, Decision, Found};
@@ -60,7 +60,15 @@ pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
         name: run.name(),
     };
     let told = Told::of(&asked, origins, &interpreter, &settings::import_path(args))?;
-    let server = start_embedded(&told.redis.value, &interpreter, &here)?;
+    let server = match told.redis.value {
+        RedisChoice::Embedded => {
+            let binary = find_server(Some(&interpreter.executable))?;
+            let restarts_max = args.trouble.max_restarts;
+            let console = console.clone();
+            Some(EmbeddedRedis::start(binary, &redis_folder(&here), restarts_max, console)?)
+        }
+        RedisChoice::At(_) => None,
+    };
     let start = Start { run, strategy, origins, interpreter, told, here: &here, marker, signals };
     let result = runtime.block_on(work(start, &console, server.as_ref()));
     // Stopped with the worker, and after it: it holds what the last jobs returned.
@@ -83,7 +91,7 @@ struct Start<'a> {
 async fn work(
     start: Start<'_>,
     console: &Arc<Console>,
-    server: Option<&RedisServer>,
+    server: Option<&EmbeddedRedis>,
 ) -> Result<u8, Error> {
     let Start { run, strategy, origins, interpreter, told, here, marker, mut signals } = start;
     let source = match (&told.redis.value, server) {
@@ -139,7 +147,7 @@ async fn work(
         here,
         cache: cache_folder(),
         project_cache: project_folder(here),
-        companions: companions(server),
+        companion: server.map(EmbeddedRedis::companion),
     };
     let printer = console.clone();
     let reporter = Arc::new(move |event: &Event| printer.print(event));
@@ -158,7 +166,7 @@ async fn connect(source: Source, rq_version: &str) -> Result<Client, Error> {
     Ok(Client::connect(options).await?)
 }
 
-fn exit_code(exit: Exit, server: Option<&RedisServer>) -> Result<u8, Error> {
+fn exit_code(exit: Exit, server: Option<&EmbeddedRedis>) -> Result<u8, Error> {
     match exit {
         Exit::Done => Ok(exit::OK),
         Exit::Aborted => Ok(exit::ABORTED),
@@ -168,24 +176,10 @@ fn exit_code(exit: Exit, server: Option<&RedisServer>) -> Result<u8, Error> {
         Exit::PythonUnusable(problem) => Err(Error::Python(problem)),
         Exit::HookUnusable(problem) => Err(Error::Hook(problem)),
         Exit::CompanionEnded(name) => {
-            let folder = server.map_or(Path::new(""), RedisServer::folder).to_path_buf();
+            let folder = server.map_or(Path::new(""), EmbeddedRedis::folder).to_path_buf();
             Err(Error::EmbeddedEnded { name, folder })
         }
     }
-}
-
-/// Starts the private Redis of this project, if that is what was asked for.
-fn start_embedded(
-    choice: &RedisChoice,
-    interpreter: &Interpreter,
-    here: &Path,
-) -> Result<Option<RedisServer>, Error> {
-    if !matches!(choice, RedisChoice::Embedded) {
-        return Ok(None);
-    }
-    let folder = redis_folder(here);
-    let binary = find_server(Some(&interpreter.executable))?;
-    Ok(Some(RedisServer::start(&binary, &folder, Options { append_only: true })?))
 }
 
 /// Where the embedded Redis of a project keeps its data.
@@ -196,14 +190,6 @@ pub(crate) fn redis_folder(here: &Path) -> PathBuf {
 /// The URL of the embedded Redis of a project, if it runs.
 pub(crate) fn embedded_url(here: &Path) -> Option<String> {
     running_url(&redis_folder(here))
-}
-
-fn companions(server: Option<&RedisServer>) -> Vec<Companion> {
-    let owned = server.filter(|server| !server.is_joined());
-    owned
-        .map(|server| Companion { name: "the embedded Redis".to_owned(), pid: server.pid() })
-        .into_iter()
-        .collect()
 }
 
 fn trace_python(console: &Console, interpreter: &Interpreter) {

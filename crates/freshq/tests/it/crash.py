@@ -3,6 +3,8 @@
 import collections
 import os
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+
 RETRIES = 3
 # How often a job may begin that nobody asked to run again.
 ONCE = 1
@@ -115,6 +117,18 @@ def problems(number, status_now, where, begun, done, tally, requeues):
             yield "deferred, though what it waits for has not failed"
     else:
         yield f"left as {status_now}"
+
+
+def redis_pid():
+    return r.info("server")["process_id"]
+
+
+def is_back_since(pid):
+    """Whether another server than this one answers."""
+    try:
+        return r.ping() and redis_pid() != pid
+    except RedisConnectionError:  # one that loads says what it is, but answers no ping
+        return False
 
 
 def left_in_redis():

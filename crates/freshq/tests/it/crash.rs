@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use embedded::redis::{Options, RedisServer, find_server};
 use embedded::testing;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -49,6 +50,8 @@ const WAITING_MAX: u64 = 400;
 /// How long after the last fault everything may take to settle: what RQ's workers lose sight of is noticed
 /// by them after a minute or two.
 const SETTLED_WITHIN: Duration = Duration::from_mins(5);
+/// How long after it was killed the embedded Redis is left alone.
+const REDIS_SPARED: Duration = Duration::from_secs(3);
 /// In the environment of every process of the workers.
 const MARK: &str = "FRESHQ_CRASH_TEST";
 
@@ -84,6 +87,8 @@ enum Victim {
     Base,
     Generation,
     Horse,
+    /// That of freshq.
+    Redis,
 }
 
 /// Whose workers are killed.
@@ -93,31 +98,52 @@ enum Kind {
     Rq,
 }
 
+/// Which Redis the jobs are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A server of this test, which nobody kills.
+    Apart,
+    /// freshq's own, which is killed too.
+    Embedded,
+}
+
 /// Workers that are started again when they are killed, as an init system does.
 struct Fleet<'a> {
     context: &'a Context,
     kind: Kind,
     args: &'a [&'a str],
+    place: Place,
+    /// This test's share of the embedded Redis, so that it outlives the workers.
+    share: Option<RedisServer>,
+    redis_spared_until: Instant,
     mains: Vec<Worker>,
-    kills: [u32; 4],
+    kills: [u32; 5],
     /// How often, by what they said last.
     ended_by_themselves: BTreeMap<String, u32>,
 }
 
 impl<'a> Fleet<'a> {
-    fn start(context: &'a Context, kind: Kind, args: &'a [&'a str]) -> Self {
+    fn start(context: &'a Context, kind: Kind, place: Place, args: &'a [&'a str]) -> Self {
         let mut fleet = Self {
             context,
             kind,
             args,
+            place,
+            share: None,
+            redis_spared_until: Instant::now(),
             mains: Vec::new(),
-            kills: [0; 4],
+            kills: [0; 5],
             ended_by_themselves: BTreeMap::new(),
         };
         let count = if kind == Kind::Freshq { 1 } else { WORKERS };
         fleet.mains = (0..count).map(|number| fleet.start_main(number)).collect();
         for main in &fleet.mains {
             fleet.wait_until_ready(main);
+        }
+        if place == Place::Embedded {
+            let share = join_embedded(context);
+            context.eval(&format!("use(Redis.from_url('{}'))", share.url()));
+            fleet.share = Some(share);
         }
         fleet
     }
@@ -127,7 +153,10 @@ impl<'a> Fleet<'a> {
     }
 
     fn start_main(&self, number: usize) -> Worker {
-        let url = self.context.redis.url();
+        let url = match self.place {
+            Place::Apart => self.context.redis.url(),
+            Place::Embedded => "embedded".to_owned(),
+        };
         let mut command = match self.kind {
             Kind::Freshq => {
                 let mut command = self.context.freshq();
@@ -154,10 +183,14 @@ impl<'a> Fleet<'a> {
     /// Kills something, as soon as there is anything to kill.
     fn hurt(&mut self, victim: Victim, dice: &mut Dice) {
         let number = dice.below(self.mains.len() as u64) as usize;
-        self.kills[victim as usize] += 1;
-        if victim == Victim::Main {
-            return self.kill_main(number, dice);
+        match victim {
+            Victim::Main => return self.kill_main(number, dice),
+            // One that was started a moment ago would count as one that does not stay up, and wait longer.
+            Victim::Redis if self.redis_spared_until < Instant::now() => return self.kill_redis(),
+            Victim::Redis => return self.hurt(Victim::Horse, dice),
+            Victim::Base | Victim::Generation | Victim::Horse => {}
         }
+        self.kills[victim as usize] += 1;
         let until = Instant::now() + PATIENCE;
         while !self.kill_below(number, victim, dice) {
             let output = self.mains[number].output();
@@ -193,6 +226,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn kill_main(&mut self, number: usize, dice: &mut Dice) {
+        self.kills[Victim::Main as usize] += 1;
         let old = self.mains.remove(number);
         old.signal(Signal::KILL);
         old.reap();
@@ -209,10 +243,25 @@ impl<'a> Fleet<'a> {
         self.mains.insert(number, new);
     }
 
+    /// Kills the embedded Redis, and waits until it is back: the client asks no server that is away.
+    fn kill_redis(&mut self) {
+        self.kills[Victim::Redis as usize] += 1;
+        let pid = self.context.eval("redis_pid()");
+        assert!(kill_if_there(pid.as_i64().expect("a pid") as i32), "it answered a moment ago");
+        let until = Instant::now() + SETTLED_WITHIN;
+        while self.context.eval(&format!("is_back_since({pid})")) != true {
+            let output = self.mains[0].output();
+            assert!(Instant::now() < until, "the embedded Redis does not come back:\n{output}");
+            self.revive();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.redis_spared_until = Instant::now() + REDIS_SPARED;
+    }
+
     /// Stops all; returns what they have printed.
-    fn stop(self) -> String {
+    fn stop_mains(&mut self) -> String {
         let kind = self.kind;
-        self.mains.into_iter().fold(String::new(), |mut printed, main| {
+        std::mem::take(&mut self.mains).into_iter().fold(String::new(), |mut printed, main| {
             if kind == Kind::Freshq {
                 printed.push_str(&main.stop());
             } else {
@@ -222,6 +271,17 @@ impl<'a> Fleet<'a> {
             printed
         })
     }
+}
+
+/// Joins the server that a worker of this project has started.
+fn join_embedded(context: &Context) -> RedisServer {
+    let mut projects = fs_err::read_dir(context.cache().join("projects")).expect("a project");
+    let project = projects.next().expect("a project").expect("a folder").path();
+    let binary = find_server(Some(&testing::python())).expect("a server");
+    let share = RedisServer::start(&binary, &project.join("redis"), Options { append_only: true });
+    let share = share.expect("a server");
+    assert!(share.is_joined(), "the worker has started it");
+    share
 }
 
 fn kill_if_there(pid: i32) -> bool {
@@ -244,7 +304,7 @@ fn marked(mark: &str) -> Vec<i32> {
 /// What has become of all.
 struct Report {
     seed: u64,
-    kills: [u32; 4],
+    kills: [u32; 5],
     /// How often, by what they said last.
     ended_by_themselves: BTreeMap<String, u32>,
     count: Value,
@@ -256,8 +316,8 @@ struct Report {
 impl Report {
     fn text(&self, kind: Kind) -> String {
         let mut text = format!("{kind:?}: seed {}\n", self.seed);
-        let [main, base, generation, horse] = self.kills;
-        writeln!(text, "  killed: {main} supervisors or workers, {base} bases, {generation} generations, {horse} horses")
+        let [main, base, generation, horse, redis] = self.kills;
+        writeln!(text, "  killed: {main} supervisors or workers, {base} bases, {generation} generations, {horse} horses, {redis} Redis servers")
             .expect("a string");
         writeln!(text, "  ended by themselves: {:?}", self.ended_by_themselves).expect("a string");
         writeln!(text, "  settled {:.1} s after the last", self.settled_after.as_secs_f64())
@@ -274,12 +334,12 @@ impl Report {
     }
 }
 
-fn run(plan: &Plan, kind: Kind, args: &[&str]) -> (Report, String) {
+fn run(plan: &Plan, kind: Kind, place: Place, args: &[&str]) -> (Report, String) {
     let context = Context::with_names("crash.py");
     context.write("app/__init__.py", "");
     context.write("app/tasks.py", TASKS);
     let mut dice = Dice::new(plan.seed);
-    let mut fleet = Fleet::start(&context, kind, args);
+    let mut fleet = Fleet::start(&context, kind, place, args);
     let mut enqueued = 0;
     for fault in 0..plan.faults {
         show_progress(plan, fault);
@@ -287,11 +347,12 @@ fn run(plan: &Plan, kind: Kind, args: &[&str]) -> (Report, String) {
         context.eval(&format!("load({enqueued}, {})", until - enqueued));
         enqueued = until;
         std::thread::sleep(Duration::from_millis(dice.below(150)));
-        let victim = match dice.below(10) {
+        let victim = match dice.below(if place == Place::Embedded { 12 } else { 10 }) {
             0..=4 => Victim::Horse,
             5..=6 => Victim::Generation,
             7 => Victim::Base,
-            _ => Victim::Main,
+            8..=9 => Victim::Main,
+            _ => Victim::Redis,
         };
         fleet.hurt(victim, &mut dice);
         let patience = Instant::now() + PATIENCE;
@@ -309,14 +370,18 @@ fn run(plan: &Plan, kind: Kind, args: &[&str]) -> (Report, String) {
     }
     let settled_after = last.elapsed();
     let (kills, ended_by_themselves) = (fleet.kills, fleet.ended_by_themselves.clone());
-    let printed = fleet.stop();
+    let printed = fleet.stop_mains();
     let requeues = if args.contains(&"requeue") { "True" } else { "False" };
+    let count = context.eval(&format!("count_jobs({}, {requeues})", plan.jobs));
+    let left_in_redis = context.eval("left_in_redis()");
+    // A server that was joined must not be left running either.
+    drop(fleet);
     let report = Report {
         seed: plan.seed,
         kills,
         ended_by_themselves,
-        count: context.eval(&format!("count_jobs({}, {requeues})", plan.jobs)),
-        left_in_redis: context.eval("left_in_redis()"),
+        count,
+        left_in_redis,
         left_running: (0..WORKERS)
             .flat_map(|number| marked(&format!("{}/{number}", context.project.path().display())))
             .collect(),
@@ -337,8 +402,8 @@ fn say(text: &str) {
 }
 
 /// Does it to freshq, and shows what came of it.
-fn judge(plan: &Plan, args: &[&str]) -> Report {
-    let (report, printed) = run(plan, Kind::Freshq, args);
+fn judge(plan: &Plan, place: Place, args: &[&str]) -> Report {
+    let (report, printed) = run(plan, Kind::Freshq, place, args);
     let text = report.text(Kind::Freshq);
     say(&text);
     let sound = report.count["wrong"] == serde_json::json!({})
@@ -352,19 +417,26 @@ fn judge(plan: &Plan, args: &[&str]) -> Report {
 #[test]
 fn whatever_is_killed_every_job_ends_once() {
     let plan = Plan::new();
-    judge(&plan, &[]);
+    judge(&plan, Place::Apart, &[]);
     if std::env::var("FRESHQ_CRASH_PEER").as_deref() == Ok("rq") {
         // What RQ's own workers lose in the same way: shown, not judged.
-        say(&run(&plan, Kind::Rq, &[]).0.text(Kind::Rq));
+        say(&run(&plan, Kind::Rq, Place::Apart, &[]).0.text(Kind::Rq));
     }
 }
 
 #[test]
 fn with_requeue_what_was_lost_is_run_again() {
-    let report = judge(&Plan::new(), &["--on-lost", "requeue"]);
+    let report = judge(&Plan::new(), Place::Apart, &["--on-lost", "requeue"]);
     // One that was hit again and again may have failed all the same.
     let tally = &report.count["tally"];
     let lost = ["failed: AbandonedJobError", "failed: Work-horse terminated"];
     let lost: u64 = lost.iter().filter_map(|cause| tally[cause].as_u64()).sum();
     assert!(lost <= u64::from(report.kills.iter().sum::<u32>() / 10), "{tally}");
+}
+
+/// Its data is written before a client has its answer, so that nothing is lost with its process.
+#[test]
+fn embedded_redis_killed_too_every_job_ends_once() {
+    let report = judge(&Plan::new(), Place::Embedded, &[]);
+    assert!(0 < report.kills[Victim::Redis as usize], "none was killed");
 }

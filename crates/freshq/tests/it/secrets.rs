@@ -198,3 +198,23 @@ fn an_outage_is_told_without_the_password() {
     worker.wait_for("  back after ");
     assert_silent("output", &worker.stop());
 }
+
+#[test]
+fn a_url_in_the_place_of_a_queue_is_refused_without_its_password() {
+    let context = Context::new();
+    let typed = format!("redis://user:{SECRET}@host");
+    let by_variable = context.freshq().arg("worker").env("RQ_QUEUE_NAME", &typed).output();
+    for output in [
+        context.freshq().args(["worker", &typed]).output(),
+        context.freshq().args(["worker-pool", "default", &typed]).output(),
+        by_variable,
+    ] {
+        let output = output.expect("freshq starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("redis://user:***@host is the address of a Redis"), "{said}");
+        assert!(said.contains("-u"), "{said}");
+        let all = format!("{said}{}", String::from_utf8_lossy(&output.stdout));
+        assert_silent("output", &all);
+    }
+}

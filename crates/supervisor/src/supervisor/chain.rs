@@ -22,7 +22,7 @@ impl Supervisor {
             }
             FromBase::Ended { pid, status } => {
                 let who = self.chain.generation_ended(id, Ended { pid, status });
-                self.process_ended(&who, pid);
+                self.process_ended(&who);
             }
         }
     }
@@ -191,24 +191,18 @@ impl Supervisor {
     pub(super) fn reap(&mut self) {
         while let Some(ended) = reaper::reap_next() {
             let who = self.chain.ended(ended);
-            self.process_ended(&who, ended.pid);
+            self.process_ended(&who);
         }
     }
 
-    fn process_ended(&mut self, who: &Who, pid: i32) {
+    fn process_ended(&mut self, who: &Who) {
         if self.ending {
             return;
         }
         match *who {
             Who::Base(id) => self.base_ended(id),
             Who::Generation(id, status) => self.generation_process_ended(id, status),
-            Who::Horse(_) => {}
-            Who::Other => {
-                let companion = self.settings.companions.iter().find(|c| c.pid == pid);
-                if let Some(companion) = companion {
-                    self.exit = Some(Exit::CompanionEnded(companion.name.clone()));
-                }
-            }
+            Who::Horse(_) | Who::Other => {}
         }
     }
 }

@@ -279,6 +279,9 @@ impl Supervisor {
         if let Some(socket) = self.control.take() {
             self.tasks.spawn(socket.serve(self.inputs_sender.clone()));
         }
+        if let Some(companion) = self.settings.companion.clone() {
+            self.tasks.spawn(stopping::tell_loss(companion, self.inputs_sender.clone()));
+        }
         self.watch_packages();
         self.say_what_stays();
         self.start_base();
@@ -347,6 +350,7 @@ impl Supervisor {
             Input::TrialEnded(generation, finding) => self.trial_ended(generation, finding),
             Input::FailureSeen(signature) => self.failure_seen(signature),
             Input::ChildEnded => self.reap(),
+            Input::CompanionLost(name) => self.exit = Some(Exit::CompanionEnded(name)),
         }
     }
 

@@ -1,10 +1,21 @@
 //! How it ends: slots first, then generations, then bases, in the order of the chain.
 
+use tokio::sync::mpsc;
+
 use super::{Exit, Supervisor};
 use crate::clock::{self, Moment};
 use crate::event::Event;
-use crate::settings::STOP_GRACE;
+use crate::input::Input;
+use crate::settings::{Companion, STOP_GRACE};
 use crate::shutdown::Phase;
+
+/// Tells the loop when this is lost for good.
+pub(super) async fn tell_loss(mut companion: Companion, inputs: mpsc::Sender<Input>) {
+    // Whoever keeps it alive is gone only when all ends.
+    if companion.lost.wait_for(|lost| *lost).await.is_ok() {
+        inputs.send(Input::CompanionLost(companion.name)).await.ok();
+    }
+}
 
 impl Supervisor {
     /// A signal came, or a command.
