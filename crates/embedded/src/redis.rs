@@ -58,12 +58,15 @@ const URL_FILE: &str = "redis.url";
 const LOCK_FILE: &str = "redis.lock";
 const USERS_FILE: &str = "redis.users";
 const TURN_FILE: &str = "redis.start";
+const APPEND_ONLY_FOLDER: &str = "appendonlydir";
+const APPEND_ONLY_FILE: &str = "appendonly.aof";
 const LOG_FILE: &str = "redis.log";
 
 /// How a server is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Keep the data in an append-only file, written to disk every second.
+    /// Keep the data in an append-only file, to which all is written before it is answered; [`sync`] brings it
+    /// to the disk.
     pub append_only: bool,
 }
 
@@ -389,6 +392,23 @@ pub fn running_url(folder: &Path) -> Option<String> {
 /// Waits until no server runs on this folder any more, however long that takes.
 pub fn wait_for_end(folder: &Path) -> io::Result<()> {
     lock::exclusive(&lock::open(&folder.join(LOCK_FILE))?)
+}
+
+/// Brings to the disk what the server of this folder has written.
+pub fn sync(folder: &Path) -> io::Result<()> {
+    // A single file before Redis 7.
+    let old = Ok(folder.join(APPEND_ONLY_FILE));
+    let files = fs::read_dir(folder.join(APPEND_ONLY_FOLDER)).into_iter().flatten();
+    let files = files.map(|entry: io::Result<_>| entry.map(|entry| entry.path()));
+    for file in files.chain([old]) {
+        match File::open(file?) {
+            Ok(file) => file.sync_data()?,
+            // The server has never written it, or rewritten it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Where the server of this folder listens, or did when it died.

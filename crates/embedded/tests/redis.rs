@@ -10,11 +10,15 @@ use std::sync::Barrier;
 use std::thread;
 
 use embedded::redis::{
-    Options, RedisServer, ServerBinary, StartError, Stopped, find_server, running_url, wait_for_end,
+    Options, RedisServer, ServerBinary, StartError, Stopped, find_server, running_url, sync,
+    wait_for_end,
 };
 use embedded::testing;
 use fs_err as fs;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
+
+/// How often a server is killed that has just answered.
+const KILLS: u32 = 20;
 
 fn binary() -> ServerBinary {
     find_server(Some(&testing::python())).unwrap()
@@ -147,6 +151,23 @@ fn one_that_died_is_started_again_where_it_was_with_its_data() {
     assert_eq!(joined.stop().unwrap(), Stopped::LeftToOthers);
     assert_eq!(ask(&url, &["GET case"]), ["+OK", "Miranda"]);
     assert_eq!(again.stop().unwrap(), Stopped::Calmly);
+}
+
+#[test]
+fn what_was_answered_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = start(folder.path());
+    let url = server.url().to_owned();
+    for number in 0..KILLS {
+        let value = format!("v{number}");
+        assert_eq!(ask(&url, &[&format!("SET case {value}")]), ["+OK", "+OK"]);
+        kill_process(pid(&server), Signal::KILL).unwrap();
+        wait_for_end(folder.path()).unwrap();
+        let again = server.start_again(&binary(), Options { append_only: true }).unwrap();
+        std::mem::replace(&mut server, again).bury();
+        assert_eq!(ask(&url, &["GET case"]), ["+OK", value.as_str()]);
+        sync(folder.path()).unwrap();
+    }
 }
 
 #[test]

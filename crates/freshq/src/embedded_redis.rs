@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use embedded::redis::{Options, RedisServer, ServerBinary, wait_for_end};
+use embedded::redis::{Options, RedisServer, ServerBinary, sync, wait_for_end};
 use supervisor::clock::Moment;
 use supervisor::event::Event;
 use supervisor::reload::backoff::{Attempt, Backoff};
@@ -22,6 +22,8 @@ use crate::error::Error;
 /// One that has answered for so long was sound: its death is the first of a row. All workers wait for it, so
 /// that a pause is only for one that does not stay up.
 const SOUND_AFTER: Duration = Duration::from_secs(2);
+/// How much of what was written may be lost with the power of the machine.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 const OPTIONS: Options = Options { append_only: true };
 
 /// A server in use, whoever started it. Left when dropped; the last one to leave stops it.
@@ -30,8 +32,8 @@ pub(crate) struct EmbeddedRedis {
     url: String,
     folder: PathBuf,
     lost: watch::Receiver<bool>,
-    /// The keeper stops when this is dropped.
-    stop: Option<mpsc::Sender<()>>,
+    /// The threads stop when these are dropped.
+    stop: Vec<mpsc::Sender<()>>,
     keeper: Option<JoinHandle<()>>,
 }
 
@@ -59,14 +61,12 @@ impl EmbeddedRedis {
             backoff: Backoff::new(restarts_max),
             console,
         };
-        let keeper = thread::Builder::new()
-            .name("embedded-redis".to_owned())
-            .spawn({
-                let folder = folder.clone();
-                move || keeper.keep(&folder)
-            })
-            .map_err(|error| Error::Io { what: "start a thread for the embedded Redis", error })?;
-        Ok(Self { slot, url, folder, lost, stop: Some(stop), keeper: Some(keeper) })
+        let of = folder.clone();
+        let keeper = spawn(move || keeper.keep(&of))?;
+        let (stop_sync, stopped) = mpsc::channel();
+        let of = folder.clone();
+        spawn(move || keep_synced(&of, &stopped))?;
+        Ok(Self { slot, url, folder, lost, stop: vec![stop, stop_sync], keeper: Some(keeper) })
     }
 
     /// The address for clients, with the password. It stays the same.
@@ -87,7 +87,7 @@ impl EmbeddedRedis {
 
 impl Drop for EmbeddedRedis {
     fn drop(&mut self) {
-        self.stop = None;
+        self.stop.clear();
         match held(&self.slot).take() {
             // The keeper ends with the server, or with this process if others still use it.
             Some(server) => drop(server),
@@ -177,6 +177,22 @@ impl Keeper {
 
     fn warn(&self, text: String) {
         self.console.print(&Event::Warning(text));
+    }
+}
+
+fn spawn(work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    let what = "start a thread for the embedded Redis";
+    thread::Builder::new()
+        .name("embedded-redis".to_owned())
+        .spawn(work)
+        .map_err(|error| Error::Io { what, error })
+}
+
+/// What the server has written is on the disk soon, also if the machine loses its power.
+fn keep_synced(folder: &Path, stopped: &mpsc::Receiver<()>) {
+    while stopped.recv_timeout(SYNC_EVERY) == Err(RecvTimeoutError::Timeout) {
+        // A disk that is full or broken is said by the server, which refuses to write then.
+        sync(folder).ok();
     }
 }
 

@@ -26,11 +26,14 @@ pub(super) struct Config {
 
 impl Config {
     /// The text of the file.
+    ///
+    /// `appendfsync everysec` would answer before it has written anything while a sync goes on, so that a killed
+    /// server has lost what it said it had; [`super::sync`] syncs instead.
     pub(super) fn text(&self) -> String {
         let append_only = if self.options.append_only { "yes" } else { "no" };
         let mut text = format!(
             "bind 127.0.0.1\nport {}\nunixsocketperm 700\ndaemonize no\nsave \"\"\n\
-             appendonly {append_only}\nappendfsync everysec\nloglevel notice\n",
+             appendonly {append_only}\nappendfsync no\nloglevel notice\n",
             self.address.port,
         );
         let paths = [("unixsocket", &self.socket), ("dir", &self.folder), ("logfile", &self.log)];
@@ -88,7 +91,7 @@ mod tests {
             "bind 127.0.0.1",
             "port 7001",
             "appendonly yes",
-            "appendfsync everysec",
+            "appendfsync no",
             "save \"\"",
             "unixsocket \"/a folder/redis.sock\"",
             "dir \"/a folder\"",

@@ -204,6 +204,10 @@ impl<'a> Fleet<'a> {
         // Of RQ's worker, whatever it has forked.
         let depth = if self.kind == Kind::Freshq { victim as usize } else { 1 };
         let mut level = children(self.mains[number].pid());
+        if self.place == Place::Embedded {
+            let redis = self.context.eval("redis_pid()");
+            level.retain(|pid| redis != *pid);
+        }
         for _ in 1..depth {
             let below: Vec<i32> = level.iter().copied().flat_map(children).collect();
             // One that was started a moment ago has not come so far.
