@@ -65,8 +65,8 @@ const LOG_FILE: &str = "redis.log";
 /// How a server is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Keep the data in an append-only file, to which all is written before it is answered; [`sync`] brings it
-    /// to the disk.
+    /// Keep the data in an append-only file, to which all is written before it is answered; [`sync`] brings
+    /// it to the disk.
     pub append_only: bool,
 }
 

@@ -27,8 +27,8 @@ pub(super) struct Config {
 impl Config {
     /// The text of the file.
     ///
-    /// `appendfsync everysec` would answer before it has written anything while a sync goes on, so that a killed
-    /// server has lost what it said it had; [`super::sync`] syncs instead.
+    /// `appendfsync everysec` would answer before it has written anything while a sync goes on, so that a
+    /// killed server has lost what it said it had; [`super::sync`] syncs instead.
     pub(super) fn text(&self) -> String {
         let append_only = if self.options.append_only { "yes" } else { "no" };
         let mut text = format!(
