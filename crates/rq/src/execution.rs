@@ -475,7 +475,7 @@ fn pair(reply: Value) -> Result<(Value, Value), Error> {
     }
 }
 
-fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error> {
+pub(crate) fn start_reply(reply: Value, request: &StartRequest) -> Result<StartReply, Error> {
     let mut items = list(reply)?;
     match bytes(items.next())?.as_slice() {
         b"empty" => Ok(StartReply::Empty),

@@ -99,7 +99,7 @@ impl Client {
     }
 }
 
-fn signed(item: redis::Value) -> Result<Signed, Error> {
+pub(crate) fn signed(item: redis::Value) -> Result<Signed, Error> {
     let mut parts = list(item)?;
     let (kind, name) = (bytes(parts.next())?, bytes(parts.next())?);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

@@ -9,6 +9,8 @@
 //!   RQ's do.
 
 mod columns;
+#[cfg(test)]
+mod fuzz_tests;
 mod generations;
 pub(crate) mod log_format;
 mod printer;

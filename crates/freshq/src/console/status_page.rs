@@ -25,17 +25,24 @@ pub(crate) fn print(statuses: &[Status], here: &Path, out: &Printer) {
         if 0 < index {
             out.line("");
         }
-        // What is below the project of a worker is shown as people there write it.
-        let project = PathBuf::from(&status.project);
-        let below = if here.starts_with(&project) { here.to_path_buf() } else { project };
-        let columns = Columns { here: below, threshold: Level::Info, describes_jobs: true };
-        let page = Page { status, now, columns };
-        out.line(&page.title());
-        for (colour, about, text) in page.rows() {
-            let about = out.paint(colour, &format!("{about:<ABOUT_WIDTH$}"));
-            out.line(&format!("  {about}  {text}"));
+        for line in lines(status, here, now, out) {
+            out.line(&line);
         }
     }
+}
+
+/// A title, and a line for each thing; `now` in Unix seconds.
+pub(super) fn lines(status: &Status, here: &Path, now: f64, out: &Printer) -> Vec<String> {
+    // What is below the project of a worker is shown as people there write it.
+    let project = PathBuf::from(&status.project);
+    let below = if here.starts_with(&project) { here.to_path_buf() } else { project };
+    let columns = Columns { here: below, threshold: Level::Info, describes_jobs: true };
+    let page = Page { status, now, columns };
+    let rows = page.rows().into_iter().map(|(colour, about, text)| {
+        let about = out.paint(colour, &format!("{about:<ABOUT_WIDTH$}"));
+        format!("  {about}  {text}")
+    });
+    std::iter::once(page.title()).chain(rows).collect()
 }
 
 struct Page<'a> {
@@ -111,7 +118,7 @@ impl Page<'_> {
 
     fn jobs(&self) -> Row {
         let running = &self.status.running;
-        let total: usize = running.iter().map(|running| running.jobs).sum();
+        let total = running.iter().fold(0_usize, |sum, running| sum.saturating_add(running.jobs));
         let running = match running.as_slice() {
             [] => "none running".to_owned(),
             [Running { generation, .. }] => format!("{total} running, on generation {generation}"),
