@@ -82,7 +82,8 @@ end
 
 -- Fields of a job that its end depends on.
 local READ = {'status', 'origin', 'group_id', 'result_ttl', 'failure_ttl', 'retries_left', 'retry_intervals',
-  'enqueue_at_front_on_retry', 'number_of_retries', 'repeats_left', 'repeat_intervals', 'freshq_lost'}
+  'enqueue_at_front_on_retry', 'number_of_retries', 'repeats_left', 'repeat_intervals', 'freshq_lost',
+  'created_at'}
 
 -- How the job of `f` runs again, or nil. A queue that is somebody's mistake ends it for good.
 local function plan_again(f)

@@ -44,6 +44,11 @@ local function settled(f)
   return {'already'}
 end
 
+-- Whether the job was not deleted meanwhile: what is written to it later makes no job of its key.
+local function is_there(f)
+  return f.had.created_at or redis.pcall('HEXISTS', job_key(f.prefix, f.job), 'data') == 1
+end
+
 -- The worker's counters after this end, as names and values. What somebody made a word of is left alone.
 local function counted(f)
   local name = f.kind == 'finished' and 'successful_job_count' or 'failed_job_count'
@@ -78,7 +83,7 @@ local function succeed(f, plan)
     add_result(f, SUCCESSFUL, 'return_value', f.value, ttl)
     call('ZADD', registry_key(P, 'finished', f.origin), ttl < 0 and '+inf' or f.now_seconds + ttl, id)
     -- A job that was given up as abandoned and finishes late ends in one registry.
-    remove_from_registry(P, 'failed', f.origin, id)
+    if f.had.status == 'failed' then remove_from_registry(P, 'failed', f.origin, id) end
   end
   if plan then return run_again(f, plan) end
   if ttl == 0 then
@@ -109,7 +114,7 @@ local function finish(f)
       return settled
     end
   end
-  local put_back, there = is_put_back(f), redis.pcall('HEXISTS', job_key(f.prefix, f.job), 'data') == 1
+  local put_back, there = is_put_back(f), is_there(f)
   note_idle(f, counted(f))
   if put_back then return {'already'} end
   if not there then plan = nil end
