@@ -7,8 +7,10 @@ use std::time::Duration;
 use embedded::cache::{cache_folder, project_folder};
 use embedded::redis::{find_server, running_url};
 use rq::{Client, Connect, Source};
+use supervisor::clock::{Moment, sleep_until};
 use supervisor::event::Event;
-use supervisor::forkserver::interpreter::{self, Interpreter};
+use supervisor::forkserver::interpreter::{self, Candidate, Interpreter, InterpreterError};
+use supervisor::reload::backoff::{Attempt, Backoff};
 use supervisor::reload::marker::Marker;
 use supervisor::shutdown::Phase;
 use supervisor::signals::Signals;
@@ -42,7 +44,7 @@ pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::Io { what: "start the event loop", error })?;
-    let signals = {
+    let mut signals = {
         let _within = runtime.enter();
         Signals::listen().map_err(|error| Error::Io { what: "listen to signals", error })?
     };
@@ -51,7 +53,8 @@ pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
     let by = origins.name("python");
     let named = args.python.python.as_deref().map(|path| (path, by.as_str()));
     let candidates = python::candidates(named, &here);
-    let interpreter = interpreter::find(&candidates)?;
+    let asking = find_python(&candidates, args.trouble.max_restarts, &mut signals, &console);
+    let Some(interpreter) = runtime.block_on(asking)? else { return Ok(exit::OK) };
     trace_python(&console, &interpreter);
     let asked = Asked {
         redis: &args.redis,
@@ -74,6 +77,43 @@ pub(crate) fn run(run: &Run<'_>, origins: &Origins) -> Result<u8, Error> {
     // Stopped with the worker, and after it: it holds what the last jobs returned.
     drop(server);
     result
+}
+
+/// Looks for the Python; gives none after a stop. One that was killed while it was asked is asked again: at
+/// once, then after pauses, and not for ever.
+async fn find_python(
+    candidates: &[Candidate],
+    restarts_max: u32,
+    signals: &mut Signals,
+    console: &Console,
+) -> Result<Option<Interpreter>, Error> {
+    let mut backoff = Backoff::new(restarts_max);
+    loop {
+        let killed = match interpreter::find(candidates) {
+            Ok(found) => return Ok(Some(found)),
+            Err(killed @ InterpreterError::Killed(_)) => killed,
+            Err(error) => return Err(error.into()),
+        };
+        let now = Moment::now();
+        let at = match backoff.died(now, Duration::ZERO) {
+            Attempt::AtOnce => now,
+            Attempt::At(at) => at,
+            Attempt::Never => {
+                console.print(&Event::Warning(killed.to_string()));
+                return Err(Error::RestartsUsedUp);
+            }
+        };
+        let pause = at.since(now).as_secs_f64();
+        console.print(&Event::Warning(format!("{killed}; the next attempt is in {pause:.1} s")));
+        tokio::select! {
+            biased;
+            () = signals.stop() => {
+                console.print(&Event::Stopping { phase: Phase::Warm, running: 0 });
+                return Ok(None);
+            }
+            () = sleep_until(Some(at)) => {}
+        }
+    }
 }
 
 /// What is known before Redis has been asked.

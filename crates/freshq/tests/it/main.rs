@@ -26,6 +26,7 @@ mod fuzz;
 mod heroku;
 mod isolation;
 mod key_prefix;
+mod killed_at_start;
 mod limits;
 mod neighbours;
 mod on_lost;

@@ -1,9 +1,12 @@
 //! Which Python: the first candidate that can import rq.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
+
+use super::reaper::was_killed;
 
 /// Tells what must be known of an interpreter, without importing anything slow.
 const PROBE: &str = r"
@@ -50,10 +53,13 @@ pub struct Interpreter {
 
 /// No candidate can be used.
 #[derive(Debug, thiserror::Error)]
-#[error("no Python with the rq package was found:\n{}", tried.join("\n"))]
-pub struct InterpreterError {
-    /// One line per candidate: what it is and what is wrong with it.
-    pub tried: Vec<String>,
+pub enum InterpreterError {
+    /// None of them runs jobs; a line for each: what it is and what is wrong with it.
+    #[error("no Python with the rq package was found:\n{}", .0.join("\n"))]
+    Unusable(Vec<String>),
+    /// One was killed while it was asked: a user did that, or the kernel that was short of memory.
+    #[error("{} was killed while it was asked for its version", .0.display())]
+    Killed(PathBuf),
 }
 
 #[derive(Deserialize)]
@@ -64,7 +70,8 @@ struct Probed {
     path: Vec<PathBuf>,
 }
 
-/// Probes the candidates in order; the first that can import rq wins.
+/// Probes the candidates in order; the first that can import rq wins. No other takes the place of one that
+/// was killed.
 pub fn find(candidates: &[Candidate]) -> Result<Interpreter, InterpreterError> {
     let mut tried = Vec::new();
     for candidate in candidates {
@@ -81,10 +88,11 @@ pub fn find(candidates: &[Candidate]) -> Result<Interpreter, InterpreterError> {
                 }
                 Err(problem) => tried.push(line(candidate, &problem)),
             },
-            Err(problem) => tried.push(line(candidate, &problem)),
+            Err(Failure::Killed) => return Err(InterpreterError::Killed(candidate.python.clone())),
+            Err(Failure::Of(problem)) => tried.push(line(candidate, &problem)),
         }
     }
-    Err(InterpreterError { tried })
+    Err(InterpreterError::Unusable(tried))
 }
 
 fn line(candidate: &Candidate, problem: &str) -> String {
@@ -106,17 +114,29 @@ fn usable(probed: &Probed) -> Result<String, String> {
     probed.rq.clone().ok_or_else(|| format!("Python {} has no rq package", probed.version))
 }
 
-fn probe(python: &Path) -> Result<Probed, String> {
+/// Why one candidate is not told of.
+enum Failure {
+    /// It was killed, and may be sound.
+    Killed,
+    /// This is wrong with it.
+    Of(String),
+}
+
+fn probe(python: &Path) -> Result<Probed, Failure> {
     let output = Command::new(python)
         .args(["-c", PROBE])
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("cannot be run: {error}"))?;
+        .map_err(|error| Failure::Of(format!("cannot be run: {error}")))?;
+    if was_killed(output.status.into_raw()) {
+        return Err(Failure::Killed);
+    }
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let last = text.trim_end().lines().last().unwrap_or("no message");
         let last: String = last.chars().take(MESSAGE_CHARS_MAX).collect();
-        return Err(format!("does not work ({}): {last}", output.status));
+        return Err(Failure::Of(format!("does not work ({}): {last}", output.status)));
     }
-    serde_json::from_slice(&output.stdout).map_err(|_| "is not a Python interpreter".to_owned())
+    serde_json::from_slice(&output.stdout)
+        .map_err(|_| Failure::Of("is not a Python interpreter".to_owned()))
 }

@@ -111,8 +111,8 @@ struct HorseProcess {
 /// Who it was that ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Who {
-    /// A base.
-    Base(BaseId),
+    /// A base, with its raw wait status.
+    Base(BaseId, i32),
     /// A generation, with its raw wait status.
     Generation(GenerationId, i32),
     /// A horse of this generation.
@@ -416,7 +416,7 @@ impl Chain {
         let base = self.bases.iter().find(|(_, base)| is(&base.child)).map(|(id, _)| *id);
         if let Some(base) = base.and_then(|id| self.bases.remove(&id).map(|base| (id, base))) {
             base.1.child.clear();
-            return Who::Base(base.0);
+            return Who::Base(base.0, ended.status);
         }
         Who::Other
     }

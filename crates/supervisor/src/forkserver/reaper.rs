@@ -29,6 +29,11 @@ pub fn describe(status: i32) -> String {
     }
 }
 
+/// Whether somebody else has ended a process: a user, or the kernel that was short of memory.
+pub fn was_killed(status: i32) -> bool {
+    status & 0x7f == Signal::KILL.as_raw()
+}
+
 /// The name of the signal that ended a process, of those that commonly do.
 pub fn signal_name(status: i32) -> &'static str {
     match status & 0x7f {

@@ -107,7 +107,7 @@ impl Supervisor {
         self.chain.discard_base(id);
     }
 
-    fn base_ended(&mut self, id: BaseId) {
+    fn base_ended(&mut self, id: BaseId, status: i32) {
         let starting = self.base_starting.is_some_and(|(starting, _)| starting == id);
         if starting {
             self.base_starting = None;
@@ -115,14 +115,15 @@ impl Supervisor {
                 self.warn(
                     "the new base ended while it started; the one before serves on".to_owned(),
                 );
-            } else if self.learned.libraries().is_empty() && self.slots_started() {
-                self.base_died();
-            } else if self.learned.libraries().is_empty() {
-                let python = self.settings.interpreter.executable.display();
-                let text = format!("{python}: the base process ended while it started");
-                self.exit = Some(Exit::PythonUnusable(text));
-            } else {
+            } else if !self.learned.libraries().is_empty() {
                 self.start_bare_base("the base ended while it imported them");
+            } else if self.slots_started() || reaper::was_killed(status) {
+                self.base_died();
+            } else {
+                let python = self.settings.interpreter.executable.display();
+                let how = reaper::describe(status);
+                let text = format!("{python}: the base process ended while it started ({how})");
+                self.exit = Some(Exit::PythonUnusable(text));
             }
         } else if self.chain.base().is_none() {
             self.drive(Input::BaseGone);
@@ -200,7 +201,7 @@ impl Supervisor {
             return;
         }
         match *who {
-            Who::Base(id) => self.base_ended(id),
+            Who::Base(id, status) => self.base_ended(id, status),
             Who::Generation(id, status) => self.generation_process_ended(id, status),
             Who::Horse(_) | Who::Other => {}
         }
