@@ -103,7 +103,7 @@ pub struct HorseRequest {
 #[derive(Debug)]
 pub enum Grant {
     /// Run the job on this horse, which is of that code.
-    Horse(Horse, Ticket),
+    Horse(Box<Horse>, Ticket),
     /// The newest code is broken and jobs are held: give the job back.
     Hold,
 }

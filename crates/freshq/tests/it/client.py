@@ -49,7 +49,8 @@ def status(job_id):
 
 
 def end(job_id):
-    """Waits for the end of a job; its status and its value, or the last line of its traceback."""
+    """Waits for the end of a job; its status and its value, or the last line of its traceback. Of a job whose
+    process died the first one, which begins as RQ's does; `text_of` has the rest."""
     until = time.monotonic() + WAIT_SECONDS_MAX
     while status(job_id) not in ("finished", "failed"):
         if until < time.monotonic():
@@ -57,7 +58,13 @@ def end(job_id):
         time.sleep(0.002)
     result = job(job_id).latest_result()
     text = (result.exc_string or "").strip().splitlines()
-    return [status(job_id), text[-1] if text else result.return_value]
+    line = 0 if text and text[0].startswith("Work-horse terminated") else -1
+    return [status(job_id), text[line].rstrip() if text else result.return_value]
+
+
+def text_of(job_id):
+    """All that is stored of a job's failure."""
+    return job(job_id).latest_result().exc_string
 
 
 def run(func, *args, **options):

@@ -112,6 +112,11 @@ impl Context {
         self.cache.path()
     }
 
+    /// The Python that jobs run with.
+    pub(crate) fn python(&self) -> &Path {
+        &self.python
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.project.path().join(name)
     }

@@ -12,6 +12,7 @@ mod config_module;
 mod context;
 mod control;
 mod crash;
+mod dead_horse;
 mod dice;
 mod django;
 mod embedded_redis;

@@ -204,7 +204,9 @@ def shown(field, value):
     if field == "exc_string":
         # The frames above the job's own function are each worker's own.
         value = zlib.decompress(base64.b64decode(value)).rstrip()
-        return value.decode().splitlines()[-1]
+        lines = value.decode().splitlines()
+        # What follows it is freshq's own.
+        return lines[0].rstrip() if lines[0].startswith("Work-horse terminated") else lines[-1]
     if field in OWN:
         return "own"
     try:

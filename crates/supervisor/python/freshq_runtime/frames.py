@@ -23,7 +23,7 @@ _READ_MAX = 1024 * 1024
 FRAME_BYTES_MAX = 512 * 1024 * 1024
 _LEAD = struct.Struct("<IBI")
 _LEAD_TAIL = _LEAD.size - 4
-_FDS_MAX = 16
+_FDS_MAX = 24
 # A forked process pays for each page that it is the first to touch, so a message takes the shortest way:
 # no `json.loads`, which guesses the encoding, and no `json.dumps`, which makes an encoder each time.
 _decode = json.JSONDecoder().scan_once

@@ -150,8 +150,8 @@ def _serve(link, tools):
         if kind == "fork":
             flush()
             horses = []
-            for n in order["horses"]:
-                horses.append([n, _fork(link, tools, left_out)])  # a comprehension would touch more pages
+            for n in order["horses"]:  # a comprehension would touch more pages
+                horses.append([n, _fork(link, tools, left_out, order["relayed"])])
             link.send({"kind": "forked", "horses": horses})
             _reap(order["reap"])
             before, forked = forked, forked + len(horses)
@@ -161,18 +161,23 @@ def _serve(link, tools):
             _reap(order["pids"])
         else:
             pid = order["pid"]
-            link.send({"kind": "exited", "pid": pid, "status": os.waitpid(pid, 0)[1]})
+            _, status, usage = os.wait4(pid, 0)
+            link.send({"kind": "exited", "pid": pid, "status": status, "peak_kib": usage.ru_maxrss})
 
 
-def _fork(link, tools, left_out):
+def _fork(link, tools, left_out, relayed):
     control, line = link.take_fd(), link.take_fd()
+    stderr = link.take_fd() if relayed else None
     pid = fork()
     if pid == 0:
         left_out.end()
         link.close()
-        horse.main(socket.SocketType(fileno=control), line, tools)  # the plain kind touches fewer pages
+        sock = socket.SocketType(fileno=control)  # the plain kind touches fewer pages
+        horse.main(sock, line, stderr, tools)
     os.close(control)
     os.close(line)
+    if relayed:
+        os.close(stderr)
     return pid
 
 

@@ -164,8 +164,11 @@ def _rehearsal():
     return order, b"".join((job_id, *fields.values()))
 
 
-def main(sock, line, tools):
+def main(sock, line, stderr, tools):
     """Runs in the fork, and never returns."""
+    if stderr is not None:
+        os.dup2(stderr, 2)  # also for what native code writes
+        os.close(stderr)
     os.setpgid(0, 0)
     lifeline.hold(line)
     renewal.after_fork()

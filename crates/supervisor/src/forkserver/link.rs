@@ -12,12 +12,13 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
+use super::HORSES_PER_FORK_MAX;
 use super::frame::{self, Decoder, FrameError};
 
 /// How much is read from a socket at a time.
 const READ_BYTES: usize = 64 * 1024;
 /// Most descriptors that travel with one frame.
-const FDS_MAX: usize = 16;
+const FDS_MAX: usize = 3 * HORSES_PER_FORK_MAX;
 
 /// Why a message could not be sent or understood.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +85,12 @@ impl Link {
         }
         self.stream.write_all(&bytes[sent..]).await?;
         Ok(())
+    }
+
+    /// Says that no more messages will come; the process may still have something to say.
+    pub async fn hang_up(&mut self) {
+        // Fails only when it is gone.
+        drop(self.stream.shutdown().await);
     }
 
     /// Waits for the next message.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::reaper::Exited;
 use crate::reload::sources::Position;
 use crate::settings::{Hooks, PythonLogging, ReuseLimits};
 
@@ -211,6 +212,8 @@ pub enum ToGeneration {
         horses: Vec<u64>,
         /// As [`ToGeneration::Reap`], sent along.
         reap: Vec<i32>,
+        /// With a third descriptor for each: its standard error.
+        relayed: bool,
     },
     /// The exit of these horses has been noted: their pids may be used again.
     Reap {
@@ -256,8 +259,9 @@ pub enum FromGeneration {
     Exited {
         /// Its process.
         pid: i32,
-        /// Raw wait status.
-        status: i32,
+        /// How.
+        #[serde(flatten)]
+        how: Exited,
     },
 }
 

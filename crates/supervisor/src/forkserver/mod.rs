@@ -20,6 +20,7 @@ pub mod link;
 pub mod messages;
 pub(crate) mod readiness;
 pub mod reaper;
+pub mod relay;
 mod spawning;
 
 use std::collections::{BTreeMap, HashMap};
@@ -39,13 +40,14 @@ use tokio::task::{AbortHandle, JoinSet};
 use self::import_note::ImportNote;
 use self::link::{Link, LinkError};
 use self::messages::{BaseReady, BaseSettings, LoadOrder, ToBase, ToGeneration};
-use self::reaper::{Ended, Presence};
+use self::reaper::{Ended, Exited, Presence};
+use self::relay::{Relay, Stderr};
 use crate::input::Input;
 use crate::reload::machine::GenerationId;
 use crate::settings::ORDERS_MAX;
 use crate::worker::horse::Horse;
 
-/// Most horses that are forked for one message; a message carries two descriptors for each.
+/// Most horses that are forked for one message; a message carries up to three descriptors for each.
 pub const HORSES_PER_FORK_MAX: usize = 8;
 /// Horses that may wait to be reaped before that is a message of its own.
 const REAP_TOGETHER_MAX: usize = 16;
@@ -102,10 +104,18 @@ struct HorseProcess {
     generation: GenerationId,
     presence: Presence,
     /// The slot (or nobody, for a spare) waits at the other end.
-    exit: oneshot::Sender<i32>,
+    exit: oneshot::Sender<Exited>,
     /// Its generation was asked how it has ended.
     asked: bool,
     _lifeline: OwnedFd,
+}
+
+/// Our ends of what a horse is given.
+#[derive(Debug)]
+struct Unborn {
+    link: Link,
+    lifeline: OwnedFd,
+    stderr: Option<Stderr>,
 }
 
 /// Who it was that ended.
@@ -126,13 +136,15 @@ pub enum Who {
 pub struct Chain {
     command: BaseCommand,
     inputs: mpsc::Sender<Input>,
+    /// None: horses have our own standard error.
+    relay: Option<Relay>,
     /// One task per process that talks; they end when their process hangs up or we do.
     talks: JoinSet<()>,
     bases: BTreeMap<BaseId, BaseProcess>,
     generations: BTreeMap<GenerationId, Child>,
     horses: HashMap<i32, HorseProcess>,
     /// Horses that were asked for and have not reported yet.
-    unborn: HashMap<u64, (Link, OwnedFd)>,
+    unborn: HashMap<u64, Unborn>,
     /// Interpreters that are to become horses of a generation; aborting the task kills one.
     starting: HashMap<i32, (GenerationId, AbortHandle)>,
     /// Pids that are struck off and wait for a message that takes them along.
@@ -143,10 +155,11 @@ pub struct Chain {
 
 impl Chain {
     /// A chain without processes.
-    pub fn new(command: BaseCommand, inputs: mpsc::Sender<Input>) -> Self {
+    pub fn new(command: BaseCommand, inputs: mpsc::Sender<Input>, relay: Option<Relay>) -> Self {
         Self {
             command,
             inputs,
+            relay,
             talks: JoinSet::new(),
             bases: BTreeMap::new(),
             generations: BTreeMap::new(),
@@ -287,14 +300,28 @@ impl Chain {
         for _ in 0..count.min(HORSES_PER_FORK_MAX) {
             let (link, theirs) = Link::pair()?;
             let (lifeline, their_lifeline) = lifeline()?;
+            let (stderr, their_stderr) = self.open_stderr()?.unzip();
             self.last_horse += 1;
             horses.push(self.last_horse);
             fds.extend([theirs, their_lifeline]);
-            self.unborn.insert(self.last_horse, (link, lifeline));
+            fds.extend(their_stderr);
+            self.unborn.insert(self.last_horse, Unborn { link, lifeline, stderr });
         }
         let reap = self.to_reap.remove(&generation).unwrap_or_default();
-        self.tell_generation(generation, &ToGeneration::Fork { horses, reap }, fds);
+        let relayed = self.relay.is_some();
+        self.tell_generation(generation, &ToGeneration::Fork { horses, reap, relayed }, fds);
         Ok(())
+    }
+
+    fn open_stderr(&mut self) -> io::Result<Option<(Stderr, OwnedFd)>> {
+        self.relay.as_mut().map(Relay::open).transpose()
+    }
+
+    /// Waits until all that horses have written, and what they had started, is passed on.
+    pub async fn end_relay(&mut self) {
+        if let Some(relay) = self.relay.take() {
+            relay.end().await;
+        }
     }
 
     /// A horse was forked: registers it, watches for its end, and hands it out.
@@ -304,18 +331,13 @@ impl Chain {
         number: u64,
         pid: i32,
     ) -> Option<Horse> {
-        let (link, lifeline) = self.unborn.remove(&number)?;
+        let ours = self.unborn.remove(&number)?;
         self.watch_end(generation, pid);
-        Some(self.register(generation, pid, link, lifeline))
+        Some(self.register(generation, pid, ours))
     }
 
-    fn register(
-        &mut self,
-        generation: GenerationId,
-        pid: i32,
-        link: Link,
-        lifeline: OwnedFd,
-    ) -> Horse {
+    fn register(&mut self, generation: GenerationId, pid: i32, ours: Unborn) -> Horse {
+        let Unborn { link, lifeline, stderr } = ours;
         let presence = Presence::new(pid);
         let (exit, exited) = oneshot::channel();
         let process = HorseProcess {
@@ -331,7 +353,8 @@ impl Chain {
             presence,
             link,
             exit: exited,
-            status: None,
+            exited: None,
+            stderr,
             position: None,
             trial: None,
             has_alternative: false,
@@ -343,7 +366,7 @@ impl Chain {
     pub fn horse_ended(&mut self, generation: GenerationId, pid: i32) {
         let Some(horse) = self.horses.get_mut(&pid) else { return };
         if horse.exit.is_closed() {
-            self.strike_off(pid, 0);
+            self.strike_off(pid, Exited::with(0));
             let waiting = self.to_reap.entry(generation).or_default();
             waiting.push(pid);
             if REAP_TOGETHER_MAX <= waiting.len() {
@@ -358,8 +381,8 @@ impl Chain {
     }
 
     /// A generation says how a horse has ended.
-    pub fn horse_exited(&mut self, pid: i32, status: i32) {
-        self.strike_off(pid, status);
+    pub fn horse_exited(&mut self, pid: i32, exited: Exited) {
+        self.strike_off(pid, exited);
     }
 
     fn tell_generation(&self, id: GenerationId, message: &ToGeneration, fds: Vec<OwnedFd>) {
@@ -393,30 +416,30 @@ impl Chain {
         who
     }
 
-    fn strike_off(&mut self, pid: i32, status: i32) -> Option<GenerationId> {
+    fn strike_off(&mut self, pid: i32, exited: Exited) -> Option<GenerationId> {
         let horse = self.horses.remove(&pid)?;
         horse.presence.clear();
         // Nobody listens for the end of a spare, or of a horse that has answered.
-        let _ = horse.exit.send(status);
+        let _ = horse.exit.send(exited);
         Some(horse.generation)
     }
 
     /// A process has ended: strikes it off, and tells which one it was.
     pub fn ended(&mut self, ended: Ended) -> Who {
         let is = |child: &Child| child.presence.as_ref().is_some_and(|p| p.pid() == ended.pid);
-        if let Some(generation) = self.strike_off(ended.pid, ended.status) {
+        if let Some(generation) = self.strike_off(ended.pid, ended.exited) {
             return Who::Horse(generation);
         }
         let generation = self.generations.iter().find(|(_, child)| is(child)).map(|(id, _)| *id);
         if let Some(child) = generation.and_then(|id| self.generations.remove(&id).map(|c| (id, c)))
         {
             child.1.clear();
-            return Who::Generation(child.0, ended.status);
+            return Who::Generation(child.0, ended.exited.status);
         }
         let base = self.bases.iter().find(|(_, base)| is(&base.child)).map(|(id, _)| *id);
         if let Some(base) = base.and_then(|id| self.bases.remove(&id).map(|base| (id, base))) {
             base.1.child.clear();
-            return Who::Base(base.0, ended.status);
+            return Who::Base(base.0, ended.exited.status);
         }
         Who::Other
     }
@@ -479,16 +502,23 @@ impl Chain {
         let (sender, mut orders) = mpsc::channel::<Order>(ORDERS_MAX);
         let inputs = self.inputs.clone();
         self.talks.spawn(async move {
+            let mut hung_up = false;
             let error = loop {
                 tokio::select! {
-                    order = orders.recv() => match order {
-                        Some(order) => if let Err(error) = link.send_bytes(&order.bytes, &order.fds).await {
+                    order = orders.recv(), if !hung_up => {
+                        let Some(order) = order else {
+                            // What it was asked last it still answers.
+                            link.hang_up().await;
+                            hung_up = true;
+                            continue;
+                        };
+                        if let Err(error) = link.send_bytes(&order.bytes, &order.fds).await {
                             break error;
-                        },
-                        None => return,
-                    },
+                        }
+                    }
                     message = link.receive::<M>() => match message {
                         Ok((message, _)) => if inputs.send(said(message)).await.is_err() { return },
+                        Err(_) if hung_up => return,
                         Err(error) => break error,
                     },
                 }

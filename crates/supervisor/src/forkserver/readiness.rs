@@ -1,4 +1,4 @@
-//! Waiting for descriptors that the runtime has no type for: the only place with unsafe code.
+//! Waiting for descriptors that the runtime has no type for.
 
 use std::io;
 use std::os::fd::OwnedFd;

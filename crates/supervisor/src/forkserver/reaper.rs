@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Signal};
+use serde::Deserialize;
 
 /// Warns a horse of a stop, if it wants to be warned; `python/freshq_runtime/heroku.py` says why it is this.
 const WARNING: Signal = Signal::STKFLT;
@@ -17,8 +18,40 @@ const WARNING: Signal = Signal::STKFLT;
 pub struct Ended {
     /// Its process id; another process may have it by now.
     pub pid: i32,
+    /// How it has ended.
+    pub exited: Exited,
+}
+
+/// How a process has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Exited {
     /// Raw wait status.
     pub status: i32,
+    /// Most memory that it had resident, in KiB, if that is known; also what it shared.
+    #[serde(default)]
+    pub peak_kib: Option<u64>,
+}
+
+impl Exited {
+    /// One of which no more is known.
+    pub fn with(status: i32) -> Self {
+        Self { status, peak_kib: None }
+    }
+
+    /// The signal that has ended it.
+    pub fn signal(self) -> Option<i32> {
+        Some(self.status & 0x7f).filter(|signal| *signal != 0)
+    }
+
+    /// What it returned, if no signal has ended it.
+    pub fn code(self) -> i32 {
+        (self.status >> 8) & 0xff
+    }
+
+    /// Whether the kernel wrote its memory to a file.
+    pub fn has_dumped(self) -> bool {
+        self.status & 0x80 != 0
+    }
 }
 
 /// A raw wait status, for people.
@@ -37,13 +70,24 @@ pub fn was_killed(status: i32) -> bool {
 /// The name of the signal that ended a process, of those that commonly do.
 pub fn signal_name(status: i32) -> &'static str {
     match status & 0x7f {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
         4 => "SIGILL",
+        5 => "SIGTRAP",
         6 => "SIGABRT",
         7 => "SIGBUS",
         8 => "SIGFPE",
         9 => "SIGKILL",
+        10 => "SIGUSR1",
         11 => "SIGSEGV",
+        12 => "SIGUSR2",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
         15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
         _ => "",
     }
 }
@@ -124,9 +168,17 @@ pub fn become_subreaper() -> std::io::Result<()> {
 }
 
 /// Reaps the next child that has ended, if there is one.
+#[expect(unsafe_code, reason = "only this call of the system tells the memory of what it reaps")]
 pub fn reap_next() -> Option<Ended> {
-    let (pid, status) = rustix::process::wait(WaitOptions::NOHANG).ok().flatten()?;
-    Some(Ended { pid: pid.as_raw_nonzero().get(), status: status.as_raw() })
+    let mut status = 0;
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both pointers are valid for the call, which writes to nothing else; all zeros are a usage.
+    let (pid, usage) = unsafe {
+        let pid = libc::wait4(-1, &raw mut status, libc::WNOHANG, usage.as_mut_ptr());
+        (pid, usage.assume_init())
+    };
+    let peak_kib = u64::try_from(usage.ru_maxrss).ok();
+    (0 < pid).then_some(Ended { pid, exited: Exited { status, peak_kib } })
 }
 
 #[cfg(test)]

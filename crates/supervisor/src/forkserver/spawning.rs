@@ -5,12 +5,13 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::process::Stdio;
 use std::time::Duration;
 
 use super::import_note::ImportNote;
 use super::link::LinkError;
 use super::messages::{FromSpawned, SpawnSettings};
-use super::{Chain, Link, frame, lifeline};
+use super::{Chain, Link, Unborn, frame, lifeline};
 use crate::input::Input;
 use crate::reload::machine::GenerationId;
 use crate::settings::{EXIT_STATUS_MAX, STOP_GRACE};
@@ -31,8 +32,12 @@ impl Chain {
         let (ours, their_lifeline) = lifeline()?;
         let (note, their_note) = ImportNote::pair()?;
         let order = frame::encode(settings, b"").map_err(io::Error::other)?;
-        let pid = self.command.start(theirs).arg(SPAWNED).spawn()?.id() as i32;
-        let mut horse = self.register(generation, pid, link, ours);
+        let (stderr, their_stderr) = self.open_stderr()?.unzip();
+        let mut command = self.command.start(theirs);
+        command.arg(SPAWNED).stderr(their_stderr.map_or_else(Stdio::inherit, Stdio::from));
+        let pid = command.spawn()?.id() as i32;
+        drop(command); // it has descriptors of the process
+        let mut horse = self.register(generation, pid, Unborn { link, lifeline: ours, stderr });
         let inputs = self.inputs.clone();
         let task = self.talks.spawn(async move {
             let leash = Leash::new(&horse);
@@ -46,8 +51,9 @@ impl Chain {
                 }
                 Ok(Err(_)) => {
                     // It hung up, so it is about to end.
-                    let status = tokio::time::timeout(EXIT_STATUS_MAX, &mut horse.exit).await;
-                    Input::SpawnFailed(generation, pid, status.ok().and_then(Result::ok))
+                    let exited = tokio::time::timeout(EXIT_STATUS_MAX, &mut horse.exit).await;
+                    let exited = exited.ok().and_then(Result::ok);
+                    Input::SpawnFailed(generation, pid, exited.map(|exited| exited.status))
                 }
                 Err(_) => Input::SpawnFailed(generation, pid, None),
             };

@@ -191,10 +191,10 @@ impl Supervisor {
             Wish::Settled => false,
         };
         horse.position = self.position(generation);
-        match request.reply.send(Grant::Horse(horse, ticket)) {
+        match request.reply.send(Grant::Horse(Box::new(horse), ticket)) {
             Err(Grant::Horse(mut unused, _)) => {
                 unused.trial = None;
-                self.barrier.horse_is_free(unused);
+                self.barrier.horse_is_free(*unused);
             }
             Err(Grant::Hold) | Ok(()) => self.ledger.works(generation),
         }

@@ -5,7 +5,7 @@ use crate::clock::Moment;
 use crate::event::Event;
 use crate::forkserver::link::LinkError;
 use crate::forkserver::messages::{BaseReady, FromBase, FromGeneration};
-use crate::forkserver::reaper::{self, Ended};
+use crate::forkserver::reaper::{self, Ended, Exited};
 use crate::forkserver::{BaseId, Who};
 use crate::reload::machine::{Cause, GenerationId, Input};
 use crate::settings::BASE_START_MAX;
@@ -21,7 +21,8 @@ impl Supervisor {
                 self.chain.generation_forked(GenerationId(generation), pid);
             }
             FromBase::Ended { pid, status } => {
-                let who = self.chain.generation_ended(id, Ended { pid, status });
+                let exited = Exited::with(status);
+                let who = self.chain.generation_ended(id, Ended { pid, exited });
                 self.process_ended(&who);
             }
         }
@@ -157,7 +158,7 @@ impl Supervisor {
                     }
                 }
             }
-            FromGeneration::Exited { pid, status } => self.chain.horse_exited(pid, status),
+            FromGeneration::Exited { pid, how } => self.chain.horse_exited(pid, how),
         }
     }
 

@@ -66,6 +66,7 @@ use crate::control::socket::ControlSocket;
 use crate::event::{Event, Reporter};
 use crate::forkserver::messages::{BaseSettings, WorkerOptions};
 use crate::forkserver::readiness;
+use crate::forkserver::relay::Relay;
 use crate::forkserver::{BaseCommand, BaseId, Chain, bootstrap, reaper};
 use crate::input::Input;
 use crate::reload::learned::LearnedImports;
@@ -216,13 +217,14 @@ impl Supervisor {
             Some(reload) => Watching::start(&settings.roots, reload, &inputs_sender)?,
             None => Watching::default(),
         };
+        let relay = Relay::start().map_err(io("pass on what jobs write to stderr"))?;
         let command = BaseCommand { python: settings.interpreter.executable.clone(), script };
         let environment = Environment::new(&settings.interpreter.import_path);
         let mut supervisor = Self {
             out: Out(reporter),
             signals: Some(signals),
             orders: watch::Sender::new(Orders { phase: Phase::Running, open: None }),
-            chain: Chain::new(command, inputs_sender.clone()),
+            chain: Chain::new(command, inputs_sender.clone(), relay),
             machine: Machine::new(settings.policy(), Moment::now()),
             watching,
             sources,

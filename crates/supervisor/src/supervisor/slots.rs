@@ -14,6 +14,7 @@ use crate::input::{Input, StopCause};
 use crate::recovery;
 use crate::shutdown::{Phase, Shutdown};
 use crate::worker::commands::Commands;
+use crate::worker::oom::OomWatch;
 use crate::worker::persist::Outage;
 use crate::worker::stand_in::StandIn;
 use crate::worker::wakeups::Wakeups;
@@ -61,6 +62,7 @@ impl Supervisor {
             outage: Outage::new(reporter.clone()),
             reporter,
             settings: self.settings.clone(),
+            oom: Arc::new(OomWatch::start()),
             incarnation: Arc::new(Incarnation::begin(&self.settings.control.folders)),
         };
         self.upkeep_waiting = Some(shared.clone());

@@ -68,6 +68,7 @@ impl Supervisor {
         self.wait_for_chain().await;
         self.chain.kill_all();
         self.wait_for_chain().await;
+        self.chain.end_relay().await;
         let why = match &exit {
             Exit::Done => self.tally.why,
             Exit::CodeBroken => "the code is broken",

@@ -105,7 +105,7 @@ async fn hand_over(
         drop(inputs.send(Input::HorseWanted(HorseRequest { wish: Wish::Settled, reply })).await);
         let granted = tokio::time::timeout(ERRAND_HORSE_MAX, granted).await;
         let mut horse = match granted.map_err(|_| ErrandError::NoHorse)? {
-            Ok(Grant::Horse(horse, _)) => horse,
+            Ok(Grant::Horse(horse, _)) => *horse,
             Ok(Grant::Hold) => return Err(ErrandError::Held),
             Err(_) => return Err(ErrandError::Stopped),
         };

@@ -7,7 +7,8 @@ use super::errand::Errand;
 use super::trial::Trial;
 use crate::forkserver::link::{Link, LinkError};
 use crate::forkserver::messages::{JobAnswer, JobFields, ToHorse};
-use crate::forkserver::reaper::Presence;
+use crate::forkserver::reaper::{Exited, Presence};
+use crate::forkserver::relay::Stderr;
 use crate::reload::machine::GenerationId;
 use crate::reload::sources::Position;
 
@@ -20,10 +21,12 @@ pub struct Horse {
     pub presence: Presence,
     /// Its socket; nobody else has this end.
     pub link: Link,
-    /// Its raw wait status, sent once by the loop.
-    pub exit: oneshot::Receiver<i32>,
-    /// That status, once it has been received.
-    pub status: Option<i32>,
+    /// How it has ended, sent once by the loop.
+    pub exit: oneshot::Receiver<Exited>,
+    /// That, once it has been received.
+    pub exited: Option<Exited>,
+    /// What it writes there; none if that goes elsewhere by itself.
+    pub stderr: Option<Stderr>,
     /// Where its job's late imports look, in the manifest of what user code was.
     pub position: Option<Position>,
     /// What its job tells about new code that is on trial.

@@ -9,10 +9,12 @@
 //! * A job that was taken is finished, or released, whatever comes in between.
 
 pub mod commands;
+pub mod death;
 pub mod errand;
 pub mod horse;
 pub mod machine;
 pub mod memory;
+pub mod oom;
 pub mod outcome;
 pub mod persist;
 mod pulse;
@@ -36,6 +38,8 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{mpsc, watch};
 
 use self::commands::{Commands, Mailbox};
+use self::death::Death;
+use self::oom::OomWatch;
 use self::outcome::{Doom, Outcome, Record};
 use self::persist::Outage;
 use self::running::{Passage, Run};
@@ -44,6 +48,7 @@ use self::wakeups::Wakeups;
 use self::webhooks::{Due, Webhooks};
 use crate::clock::{self, Moment};
 use crate::event::{Event, JobEnd, Reporter, WorkerEnd};
+use crate::forkserver::reaper::Exited;
 use crate::incarnation::Incarnation;
 use crate::input::{Grant, Input};
 use crate::reload::machine::Wish;
@@ -102,6 +107,8 @@ pub struct Shared {
     pub outage: Outage,
     /// The numbers.
     pub settings: Arc<Settings>,
+    /// What the kernel kills.
+    pub oom: Arc<OomWatch>,
     /// This run of the supervisor.
     pub incarnation: Arc<Incarnation>,
 }
@@ -400,7 +407,7 @@ impl Slot {
         let mut horses = 0;
         while horses < HORSES_PER_JOB_MAX {
             let (horse, ticket) = match self.stand_at_the_barrier(job, wish).await {
-                Passage::Granted(Grant::Horse(horse, ticket)) => (horse, ticket),
+                Passage::Granted(Grant::Horse(horse, ticket)) => (*horse, ticket),
                 Passage::Granted(Grant::Hold) => {
                     return self.release(job, "the newest code is broken and jobs are held").await;
                 }
@@ -411,8 +418,9 @@ impl Slot {
                 }
                 Passage::HorseKilled => {
                     // As if it had been there already.
-                    let outcome =
-                        Outcome::died(Some(SIGKILL), Some(Doom::KillHorse), clock::wall());
+                    let exited = Some(Exited::with(SIGKILL));
+                    let death = Death { exited, why: Some(Doom::KillHorse), account: None };
+                    let outcome = Outcome::died(death, clock::wall());
                     return self.conclude(job, &parsed.description, outcome, Moment::now()).await;
                 }
             };
@@ -434,7 +442,8 @@ impl Slot {
                 }
             }
         }
-        let outcome = Outcome::died(None, None, clock::wall());
+        let death = Death { exited: None, why: None, account: None };
+        let outcome = Outcome::died(death, clock::wall());
         self.conclude(job, &parsed.description, outcome, Moment::now()).await
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rq::{Ending, Finished, JobRefusal, ReturnedRetry, STOPPED_TEXT, Timestamp};
 
+use super::death::Death;
 use super::horse::Answer;
 use crate::event::{Failure, JobEnd};
 use crate::forkserver::messages::AnswerKind;
-use crate::forkserver::reaper;
 
 const BYTES_PER_MB: u64 = 1024 * 1024;
 
@@ -20,10 +20,8 @@ pub enum Outcome {
     Answered(Box<Answer>),
     /// The horse ended without an answer.
     Died {
-        /// Raw wait status; none if it could not be had.
-        status: Option<i32>,
-        /// What it had to end for, if that is known.
-        why: Option<Doom>,
+        /// Its end.
+        death: Box<Death>,
         /// When the job began.
         began: Timestamp,
     },
@@ -107,26 +105,27 @@ pub struct Record {
 
 impl Outcome {
     /// A horse that ended without an answer.
-    pub fn died(status: Option<i32>, why: Option<Doom>, began: Timestamp) -> Self {
-        Self::Died { status, why, began }
+    pub fn died(death: Death, began: Timestamp) -> Self {
+        Self::Died { death: Box::new(death), began }
     }
 
-    /// Whether the job was lost with its process: by a signal that was not meant for it. A job that ends
-    /// its process itself has an exit code.
+    /// Whether the job was lost with its process.
     pub fn is_lost(&self) -> bool {
-        let Self::Died { status, why, .. } = self else { return false };
-        let meant = matches!(
-            why,
-            Some(Doom::KillHorse | Doom::HardLimit(_) | Doom::Memory { .. } | Doom::HungUp)
-        );
-        !meant && status.is_none_or(|raw| raw & 0x7f != 0)
+        matches!(self, Self::Died { death, .. } if death.is_lost())
     }
 
     /// What is to be recorded; `now` is the end of an execution that could not tell it.
     pub fn into_record(self, now: Timestamp) -> Record {
         match self {
             Self::Answered(answer) => answered(*answer),
-            Self::Died { status, why, began } => died(status, why, (began, now)),
+            Self::Died { death, began } => {
+                let text = death.text();
+                silent(
+                    Ending::Failed { exc_text: text.clone() },
+                    (death.summary(), text),
+                    (began, now),
+                )
+            }
             Self::Stopped { began } => {
                 let text = STOPPED_TEXT.to_owned();
                 silent(Ending::Stopped, (text.clone(), text), (began, now))
@@ -213,30 +212,6 @@ fn answered(answer: Answer) -> Record {
     }
 }
 
-fn died(status: Option<i32>, why: Option<Doom>, times: (Timestamp, Timestamp)) -> Record {
-    let said = died_text(status);
-    let signal = status.map_or("", reaper::signal_name);
-    let mut summary = format!("{} {signal}", said.trim_end_matches("; ")).trim_end().to_owned();
-    let mut text = said;
-    if let Some(why) = why {
-        summary = format!("{summary}: {why}");
-        text = format!("{text}{why}");
-    }
-    silent(Ending::Failed { exc_text: text.clone() }, (summary, text), times)
-}
-
-/// RQ's text, to the letter: people and their tools match on it.
-fn died_text(status: Option<i32>) -> String {
-    match status {
-        Some(raw) if raw & 0x7f != 0 => format!(
-            "Work-horse terminated unexpectedly; waitpid returned {raw} (signal {}); ",
-            raw & 0x7f
-        ),
-        Some(raw) => format!("Work-horse terminated unexpectedly; waitpid returned {raw}; "),
-        None => "Work-horse terminated unexpectedly; waitpid returned None; ".to_owned(),
-    }
-}
-
 fn refused(text: String, now: Timestamp) -> Record {
     silent(Ending::Failed { exc_text: text.clone() }, (text.clone(), text), (now, now))
 }
@@ -249,21 +224,4 @@ fn silent(
 ) -> Record {
     let failure = Some(Failure { summary, traceback, ..Failure::default() });
     Record { ending, meta: None, changed: BTreeMap::new(), started_at, ended_at, failure }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dead_horse_is_described_in_rqs_words() {
-        for (status, expected) in [
-            (Some(9), "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); "),
-            (Some(139), "Work-horse terminated unexpectedly; waitpid returned 139 (signal 11); "),
-            (Some(768), "Work-horse terminated unexpectedly; waitpid returned 768; "),
-            (None, "Work-horse terminated unexpectedly; waitpid returned None; "),
-        ] {
-            assert_eq!(died_text(status), expected);
-        }
-    }
 }

@@ -9,15 +9,16 @@ use rq::{JobTimeout, Started, Timestamp};
 use tokio::sync::watch;
 
 use super::commands::JobCommand;
+use super::death::{Account, Death};
 use super::horse::{self, Horse};
 use super::machine::{Effect, JobClock};
 use super::memory;
 use super::outcome::{Doom, Outcome};
 use super::pulse::Pulse;
-use super::{ANSWER_GRACE, Orders, Slot};
+use super::{ANSWER_GRACE, Orders, SIGKILL, Slot};
 use crate::clock::{self, Moment};
 use crate::forkserver::family;
-use crate::forkserver::reaper::Presence;
+use crate::forkserver::reaper::{Exited, Presence};
 use crate::input::Input;
 use crate::settings::EXIT_STATUS_MAX;
 use crate::shutdown::Phase;
@@ -44,8 +45,8 @@ enum Due {
     Command(JobCommand),
     /// It takes more memory than it may; how much.
     Memory(u64),
-    /// The horse has ended; with its raw wait status.
-    Exit(Option<i32>),
+    /// The horse has ended; how, if that is known.
+    Exit(Option<Exited>),
 }
 
 /// A ride that goes on.
@@ -99,7 +100,7 @@ impl Slot {
                 answer = horse::answer(&mut horse.link) => {
                     return answer.map_or(riding.end, |answer| Ride::Answered(Box::new(answer)));
                 }
-                status = &mut horse.exit, if riding.exited.is_none() => Due::Exit(status.ok()),
+                exited = &mut horse.exit, if riding.exited.is_none() => Due::Exit(exited.ok()),
                 command = self.commands.next() => Due::Command(command),
                 phase = climbed(&self.shared.orders, riding.stop) => Due::Stop(phase),
                 taken = &mut memory, if !exceeded => Due::Memory(taken),
@@ -107,8 +108,8 @@ impl Slot {
                 () = pulse.carried() => continue,
             };
             match due {
-                Due::Exit(status) => {
-                    horse.status = status;
+                Due::Exit(exited) => {
+                    horse.exited = exited;
                     // All it wrote is in the socket; children of it may keep that open.
                     riding.exited = Some(Moment::now() + ANSWER_GRACE);
                 }
@@ -172,32 +173,40 @@ impl Slot {
         &mut self,
         horse: &mut Horse,
         mut why: Option<Doom>,
-        began: Timestamp,
+        (began, since): (Timestamp, Moment),
     ) -> Outcome {
-        let mut status = exit_status(horse, HUNG_UP_MAX).await;
-        if status.is_none() && horse.presence.is_there() {
+        let took = Moment::now().since(since);
+        let mut exited = exit_status(horse, HUNG_UP_MAX).await;
+        if exited.is_none() && horse.presence.is_there() {
             why = why.or(Some(Doom::HungUp));
             family::kill(&horse.presence);
         }
-        if status.is_none() {
-            status = exit_status(horse, EXIT_STATUS_MAX).await;
+        if exited.is_none() {
+            exited = exit_status(horse, EXIT_STATUS_MAX).await;
         }
-        if status.is_none() {
+        if exited.is_none() {
             // Its generation is stuck, which is to tell it: without that it comes by itself.
             self.tell(Input::ExitOverdue(horse.generation)).await;
-            status = exit_status(horse, EXIT_STATUS_MAX).await;
+            exited = exit_status(horse, EXIT_STATUS_MAX).await;
         }
-        Outcome::Died { status, why, began }
+        let killed = exited.is_some_and(|exited| exited.signal() == Some(SIGKILL));
+        let oom = if killed && why.is_none() { self.shared.oom.since(since) } else { None };
+        let last_lines = match &horse.stderr {
+            Some(stderr) => stderr.last_lines().await,
+            None => Vec::new(),
+        };
+        let account = Some(Account { took, oom, last_lines });
+        Outcome::died(Death { exited, why, account }, began)
     }
 }
 
-/// The raw wait status of a horse, if it is told in time.
-async fn exit_status(horse: &mut Horse, most: Duration) -> Option<i32> {
-    if horse.status.is_none() {
+/// How a horse has ended, if it is told in time.
+async fn exit_status(horse: &mut Horse, most: Duration) -> Option<Exited> {
+    if horse.exited.is_none() {
         let told = tokio::time::timeout(most, &mut horse.exit).await;
-        horse.status = told.ok().and_then(Result::ok);
+        horse.exited = told.ok().and_then(Result::ok);
     }
-    horse.status
+    horse.exited
 }
 
 /// Waits until a stop has gone further than this; returns how far.

@@ -109,7 +109,11 @@ impl Slot {
         job: &Started,
         parsed: &Job,
     ) -> Run {
-        let began = clock::wall();
+        let (began, since) = (clock::wall(), Moment::now());
+        self.shared.oom.job_begins(since);
+        if let Some(stderr) = &horse.stderr {
+            stderr.begin();
+        }
         match horse.run(job, &self.birth.name).await {
             Ok(()) => {}
             Err(LinkError::Frame(error)) => {
@@ -150,7 +154,7 @@ impl Slot {
                 if let Some(trial) = horse.trial.take() {
                     trial.end(Finding::Died { job: job.job.clone() });
                 }
-                self.died(&mut horse, why, began).await
+                self.died(&mut horse, why, (began, since)).await
             }
             Ride::Stopped => {
                 drop(horse);
