@@ -43,6 +43,7 @@ mod python_hooks;
 mod record;
 mod recovery;
 mod redis_away;
+mod redis_hangs;
 mod reload;
 mod reload_on;
 mod rollback;

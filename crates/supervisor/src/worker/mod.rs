@@ -182,6 +182,8 @@ pub struct Slot {
     next_heartbeat: Moment,
     /// Outages of Redis after which the record was looked after.
     outages_met: u64,
+    /// The end of its last job could not be recorded.
+    has_left_job: bool,
     webhooks: Webhooks,
 }
 
@@ -207,6 +209,7 @@ impl Slot {
             number: 0,
             next_heartbeat,
             outages_met: 0,
+            has_left_job: false,
             webhooks,
         }
     }
@@ -242,6 +245,10 @@ impl Slot {
         };
         self.report(&Event::WorkerEnded { worker: self.birth.name.clone(), end });
         self.webhooks.settle(&self.shared).await;
+        if self.has_left_job {
+            // Its record leads the next worker to the job, as that of a worker that was killed.
+            return Ok(end);
+        }
         // Best effort: an unreachable Redis forgets the record when its time to live is over.
         let death = || self.shared.client.death(&self.birth, clock::wall());
         let noted = self.insist("record the end of a worker", death);
@@ -352,9 +359,11 @@ impl Slot {
         let request = self.start_request(code);
         let perhaps = AtomicBool::new(false);
         let send = || async {
+            // Also if it is not answered before a stop gives it up.
+            let before = perhaps.swap(true, Ordering::Relaxed);
             let reply = self.shared.client.start(&request).await;
-            if reply.as_ref().is_err_and(rq::Error::may_be_carried_out) {
-                perhaps.store(true, Ordering::Relaxed);
+            if reply.as_ref().is_err_and(|error| !error.may_be_carried_out()) {
+                perhaps.store(before, Ordering::Relaxed);
             }
             reply
         };
@@ -482,9 +491,10 @@ impl Slot {
         let send = || self.shared.client.finish(&finish, next.as_ref());
         let reply = self.insist("record the end of a job", send).await;
         self.next_heartbeat = Moment::now() + self.shared.settings.idle_heartbeat_interval();
+        self.has_left_job = reply.is_none();
         let Some(FinishReply { how, next }) = reply else {
             self.report(&Event::Warning(format!(
-                "the end of job {} could not be recorded; it stays in the started registry",
+                "the end of job {} could not be recorded; it is left to the next worker on this host",
                 job.job
             )));
             return None;
@@ -534,7 +544,7 @@ impl Slot {
     }
 
     /// Sends a request about a job that this slot holds, until it is answered; only a cold stop
-    /// during an outage ends that.
+    /// ends that.
     async fn insist<T, F: Future<Output = Result<T, rq::Error>>>(
         &self,
         what: &str,

@@ -7,6 +7,7 @@
 //! What is held meanwhile has its limit in the slots: each asks for one thing at a time, and takes no
 //! next job before the end of the last one is recorded.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::shutdown::Phase;
 pub const PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between two attempts: how late it may be noticed that Redis is back.
 pub const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long an answer is still waited for, and asked for again, once a stop has made it needless.
+pub const LAST_ANSWER_MAX: Duration = Duration::from_secs(1);
 /// How often a request that Redis itself refuses is sent before it is given up.
 pub const REFUSALS_MAX: u32 = 25;
 
@@ -106,7 +109,8 @@ impl Outage {
     }
 
     /// Sends a request until it is answered. None: it was given up, because Redis refused it
-    /// [`REFUSALS_MAX`] times (which was said), or a stop has reached `give_up_at` meanwhile.
+    /// [`REFUSALS_MAX`] times (which was said), or a stop has reached `give_up_at` and then
+    /// [`LAST_ANSWER_MAX`] has passed. A request that is given up may still be carried out.
     pub async fn insist<T, F: Future<Output = Result<T, rq::Error>>>(
         &self,
         orders: &watch::Receiver<Orders>,
@@ -117,10 +121,20 @@ impl Outage {
         let mut pause = PAUSE;
         let mut refusals = 0;
         let mut unanswered = None;
+        let mut over = pin!(async {
+            reached(orders, give_up_at).await;
+            tokio::time::sleep(LAST_ANSWER_MAX).await;
+        });
         loop {
             // From before the request on, so that no answer to another is missed.
             let answered = self.answered.notified();
-            match request().await {
+            let answer = tokio::select! {
+                biased;
+                answer = request() => answer,
+                // Redis may hang, which is noticed late.
+                () = &mut over => return None,
+            };
+            match answer {
                 Ok(answer) => {
                     self.ended(unanswered);
                     return Some(answer);
@@ -135,14 +149,11 @@ impl Outage {
                     }
                 }
             }
-            if give_up_at <= orders.borrow().phase {
-                return None;
-            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = answered, if unanswered.is_some() => {}
                 // A stop must not wait for the pause.
-                () = reached(orders, give_up_at) => {}
+                () = &mut over => return None,
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
