@@ -48,17 +48,10 @@ fn data_that_cannot_be_read_is_an_ordinary_failure() {
     }
 }
 
-fn context() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context
-}
-
 /// Some 600 kilobytes that would become 600 megabytes.
 #[test]
 fn what_would_fill_the_memory_is_not_inflated() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&[]);
     let bomb = "(lambda c: b''.join(c.compress(bytes(1 << 20)) for _ in range(600)) + c.flush())(
         __import__('zlib').compressobj(9))";
@@ -78,7 +71,7 @@ fn what_would_fill_the_memory_is_not_inflated() {
 
 #[test]
 fn what_is_too_large_fails_and_says_so() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&[]);
     context.eval(
         "r.hset('rq:job:' + queue('other').enqueue('app.tasks.add', 1, job_id='a').id, '\
@@ -103,7 +96,7 @@ fn what_is_too_large_fails_and_says_so() {
 /// An id that RQ's own clients no longer allow, and a field that nobody knows.
 #[test]
 fn odd_bytes_in_ids_and_field_names_survive() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&[]);
     let fields = "{**r.hgetall('rq:job:' + queue('other').enqueue('app.tasks.who', job_id='a').id\
         ), b'odd\\xff': b'1', b'odd\\xfe': b'2'}";

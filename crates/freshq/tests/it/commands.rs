@@ -37,13 +37,6 @@ def slow_callback(*args):
     time.sleep(1000)
 "#;
 
-fn context() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context
-}
-
 /// Enqueues a job that runs until it is stopped, or until a file `go` is there; waits for its begin.
 fn running(context: &Context, options: &str) -> String {
     fs_err::remove_file(context.path("begun")).ok();
@@ -77,7 +70,7 @@ fn assert_works(context: &Context, worker: &Worker) {
 
 #[test]
 fn a_stopped_job_ends_as_stopped_and_is_not_retried() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--name", "w1"]);
     let options = "on_stopped='app.tasks.stopped', on_failure='app.tasks.failed', retry=Retry(3)";
     let id = running(&context, options);
@@ -103,7 +96,7 @@ fn a_stopped_job_ends_as_stopped_and_is_not_retried() {
 
 #[test]
 fn children_of_a_stopped_job_end_with_it() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&[]);
     let begun = quoted(&context, "begun");
     let id = context.eval(&format!("enqueue('app.tasks.with_child', {begun})"));
@@ -118,7 +111,7 @@ fn children_of_a_stopped_job_end_with_it() {
 
 #[test]
 fn a_stopped_callback_that_fails_changes_nothing() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&[]);
     for (options, said) in [
         ("on_stopped='app.tasks.bad_callback'", "RuntimeError: the callback raised"),
@@ -139,7 +132,7 @@ fn a_stopped_callback_that_fails_changes_nothing() {
 
 #[test]
 fn a_killed_horse_is_a_failure_and_an_idle_worker_has_none() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--name", "w1", "--verbose"]);
     let id = running(&context, "on_failure='app.tasks.failed'");
     send(&context, "w1", "'kill-horse'");
@@ -158,7 +151,7 @@ fn a_killed_horse_is_a_failure_and_an_idle_worker_has_none() {
 
 #[test]
 fn a_kill_that_an_idle_worker_gets_does_not_reach_its_next_job() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--name", "w1"]);
     for _ in 0..100 {
         // It is idle when it waits for the queue.
@@ -171,7 +164,7 @@ fn a_kill_that_an_idle_worker_gets_does_not_reach_its_next_job() {
 
 #[test]
 fn only_the_job_or_execution_that_is_named_is_stopped() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--name", "w1"]);
     let id = running(&context, "");
     send(&context, "w1", "'stop-job', job_id='other'");
@@ -188,7 +181,7 @@ fn only_the_job_or_execution_that_is_named_is_stopped() {
 
 #[test]
 fn messages_that_make_no_sense_are_said_and_ignored() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--name", "w1"]);
     let id = running(&context, "");
     let messages = [
@@ -218,7 +211,7 @@ fn messages_that_make_no_sense_are_said_and_ignored() {
 
 #[test]
 fn a_shutdown_lets_the_job_finish_and_a_second_one_does_not() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--name", "w1"]);
     let id = running(&context, "");
     context.eval("command.send_shutdown_command(r, 'w1')");
@@ -241,7 +234,7 @@ fn a_shutdown_lets_the_job_finish_and_a_second_one_does_not() {
 
 #[test]
 fn a_shutdown_is_for_one_of_several_workers() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--name", "w", "--num-workers", "2"]);
     context.eval("command.send_shutdown_command(r, 'w-1')");
     context.wait_until("[w.name for w in Worker.all(r)] == ['w-2']");
@@ -253,7 +246,7 @@ fn a_shutdown_is_for_one_of_several_workers() {
 
 #[test]
 fn commands_come_through_again_after_the_connection_was_lost() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--name", "w1"]);
     let numsub = "r.pubsub_numsub('rq:pubsub:w1') == [(b'rq:pubsub:w1', 1)]";
     assert_eq!(context.eval(numsub), json!(true));
@@ -268,7 +261,7 @@ fn commands_come_through_again_after_the_connection_was_lost() {
 
 #[test]
 fn a_job_that_waits_for_new_code_is_stopped_without_running() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--name", "w1", "--reload", "--import", "app.tasks"]);
     let (go, ran) = (quoted(&context, "go"), quoted(&context, "ran"));
     context.write(

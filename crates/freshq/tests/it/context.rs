@@ -37,6 +37,14 @@ impl Context {
         Self::of(testing::python(), None, None)
     }
 
+    /// One with a module `app.tasks`.
+    pub(crate) fn with_tasks(tasks: &str) -> Self {
+        let context = Self::new();
+        context.write("app/__init__.py", "");
+        context.write("app/tasks.py", tasks);
+        context
+    }
+
     /// One with the oldest RQ with which freshq runs jobs.
     pub(crate) fn with_oldest_rq() -> Self {
         Self::of(testing::oldest_python(), None, None)

@@ -63,9 +63,7 @@ def work(log, number, seconds):
 "#;
 
 fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
+    let context = Context::with_tasks(TASKS);
     context.write("app/data.txt", "00000");
     for module in ["app/module.py", "app/package/__init__.py", "app/newest.py"] {
         context.write(module, "VALUE = int('00000')\n");

@@ -57,13 +57,6 @@ const RAISED: &str =
 const HANDLERS_FRAME: &str =
     "(job('job').latest_result().exc_string or '').partition('request_force_stop_sigrtmin')[2]";
 
-fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context
-}
-
 /// Enqueues a job and waits until it runs; the id of its process is then at `begun`.
 fn begin(context: &Context, job: &str) {
     context.eval("r.delete('begun', 'go')");
@@ -87,7 +80,7 @@ fn end_dyno(context: &Context, worker: Worker) -> String {
 /// The end of a dyno with both workers, each in a world of its own: both leave the same of the job.
 fn same(job: &str, args: &[&str]) -> Value {
     let see = |start: fn(&Context, &[&str]) -> Worker| {
-        let context = project();
+        let context = Context::with_tasks(TASKS);
         let worker = start(&context, args);
         begin(&context, job);
         let output = end_dyno(&context, worker);
@@ -121,7 +114,7 @@ fn what_a_job_has_started_is_signalled_with_it() {
 
 #[test]
 fn a_subclass_has_a_delay_of_its_own() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["-w", "app.tasks.Mine"]);
     begin(&context, "'app.tasks.wait'");
     end_dyno(&context, worker);
@@ -132,7 +125,7 @@ fn a_subclass_has_a_delay_of_its_own() {
 
 #[test]
 fn a_job_that_ends_in_time_has_finished() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     context.replace("app/tasks.py", &TASKS.replace("delay = 1", "delay = 600"));
     for isolation in ["fork", "reuse", "spawn"] {
         let worker = context.worker(&[HEROKU, &["--isolation", isolation]].concat());
@@ -149,7 +142,7 @@ fn a_job_that_ends_in_time_has_finished() {
 
 #[test]
 fn anybody_may_send_the_signal() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     for isolation in ["fork", "reuse"] {
         let worker = context.worker(&[HEROKU, &["--isolation", isolation]].concat());
         begin(&context, "'app.tasks.wait'");
@@ -162,7 +155,7 @@ fn anybody_may_send_the_signal() {
 
 #[test]
 fn a_job_whose_generation_is_gone_is_told_too() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&[HEROKU, &["--reload", "--num-workers", "2"]].concat());
     begin(&context, "'app.tasks.wait'");
     let parent = "open(f'/proc/{int(r.get(\"begun\"))}/stat').read().rpartition(')')[2].split()[1]";
@@ -176,7 +169,7 @@ fn a_job_whose_generation_is_gone_is_told_too() {
 
 #[test]
 fn the_workers_of_a_pool_are_such_workers_too() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let mut command = context.freshq();
     command.args(["worker-pool", "-n", "2", "--url", &context.redis.url()]).args(HEROKU);
     let pool = Worker::start(command);
@@ -187,7 +180,7 @@ fn the_workers_of_a_pool_are_such_workers_too() {
 
 #[test]
 fn the_jobs_of_a_plain_worker_are_left_alone() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&[]);
     begin(&context, "'app.tasks.wait_for', 'go'");
     worker.signal(Signal::TERM);

@@ -89,9 +89,7 @@ def late():
 "#;
 
 fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
+    let context = Context::with_tasks(TASKS);
     context.write("app/version.py", "VERSION = 'v0'\n");
     context
 }

@@ -87,9 +87,7 @@ def close_stdout():
 "#;
 
 fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
+    let context = Context::with_tasks(TASKS);
     context.write(
         "app/big.py",
         "DATA = bytearray(120 * 2**20)\nfor at in range(0, len(DATA), 4096): DATA[at] = 1\n",

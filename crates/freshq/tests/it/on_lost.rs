@@ -32,13 +32,6 @@ def hang():
     return "done"
 "#;
 
-fn context() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context
-}
-
 /// How often the job has begun.
 fn begun(context: &Context) -> usize {
     fs_err::read_to_string(context.path("begun")).unwrap_or_default().matches(' ').count()
@@ -53,7 +46,7 @@ fn worker_that_hangs(context: &Context) -> (Worker, String) {
 
 #[test]
 fn a_job_whose_horse_dies_runs_again_but_not_for_ever() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&REQUEUE);
     assert_eq!(context.eval("run('app.tasks.die', 2)"), json!(["finished", "done"]));
     assert_eq!(begun(&context), 3);
@@ -66,7 +59,7 @@ fn a_job_whose_horse_dies_runs_again_but_not_for_ever() {
 
 #[test]
 fn a_job_that_ends_its_process_itself_or_is_killed_on_purpose_has_failed() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let (worker, job) = worker_that_hangs(&context);
     context.eval("command.send_kill_horse_command(r, Worker.all(r)[0].name)");
     assert_eq!(context.eval(&format!("end({job})[0]")), json!("failed"));
@@ -77,7 +70,7 @@ fn a_job_that_ends_its_process_itself_or_is_killed_on_purpose_has_failed() {
 
 #[test]
 fn the_job_of_a_killed_supervisor_runs_again_as_soon_as_it_is_back() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let (worker, job) = worker_that_hangs(&context);
     worker.signal(Signal::KILL);
     worker.reap();
@@ -90,7 +83,7 @@ fn the_job_of_a_killed_supervisor_runs_again_as_soon_as_it_is_back() {
 
 #[test]
 fn a_cold_stop_puts_the_job_back() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let (worker, job) = worker_that_hangs(&context);
     worker.signal(Signal::TERM);
     worker.wait_for("warm shutdown");

@@ -25,9 +25,7 @@ def touch(name):
 "#;
 
 fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
+    let context = Context::with_tasks(TASKS);
     context.write("app/config.json", "0");
     context
 }

@@ -125,9 +125,7 @@ pub(crate) fn left_by(
     scenario: &Scenario<'_>,
     work: impl FnOnce(&Context, &Scenario<'_>),
 ) -> Value {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
+    let context = Context::with_tasks(TASKS);
     context.write("app/again.py", include_str!("parity_tasks.py"));
     script(&context, &scenario.python, scenario.name, scenario.more);
     work(&context, scenario);

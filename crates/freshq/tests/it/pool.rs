@@ -19,13 +19,6 @@ def wait_for(path, begun=None):
     return "done"
 "#;
 
-fn context() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context
-}
-
 fn pool(context: &Context, args: &[&str]) -> Worker {
     let mut command = context.freshq();
     command.args(["worker-pool", "--url", &context.redis.url()]).args(args);
@@ -51,7 +44,7 @@ fn signal(pid: i32, signal: Signal) {
 
 #[test]
 fn a_burst_is_shared_by_all_workers_and_ends() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     // Each holds a worker until both run.
     let go = context.path("go").display().to_string();
     for _ in 0..2 {
@@ -74,7 +67,7 @@ fn a_burst_is_shared_by_all_workers_and_ends() {
 
 #[test]
 fn a_worker_whose_process_is_killed_fails_its_job_and_is_replaced() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let pool = pool(&context, &["--num-workers", "2"]);
     pool.wait_for("ready");
     let (id, name, pid) = running(&context);
@@ -94,7 +87,7 @@ fn a_worker_whose_process_is_killed_fails_its_job_and_is_replaced() {
 
 #[test]
 fn a_worker_whose_process_is_told_to_stop_finishes_its_job_and_is_replaced() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let pool = pool(&context, &["-n", "1"]);
     pool.wait_for("ready");
     let (id, name, pid) = running(&context);
@@ -109,7 +102,7 @@ fn a_worker_whose_process_is_told_to_stop_finishes_its_job_and_is_replaced() {
 
 #[test]
 fn a_pool_stops_warmly_at_the_first_signal_and_coldly_at_a_later_one() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let warm = pool(&context, &["-n", "2"]);
     warm.wait_for("ready");
     let (id, ..) = running(&context);
@@ -135,7 +128,7 @@ fn a_pool_stops_warmly_at_the_first_signal_and_coldly_at_a_later_one() {
 
 #[test]
 fn a_pool_waits_while_it_is_suspended() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     context.eval("r.set('rq:suspended', 1)");
     let id = context.eval("enqueue('app.tasks.add', 2)");
     let pool = pool(&context, &["-n", "2"]);

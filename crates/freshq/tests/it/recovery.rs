@@ -21,13 +21,6 @@ def failed(job, connection, kind, value, traceback):
     connection.rpush("failed", f"{job.id} {kind.__name__}")
 "#;
 
-fn context() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context
-}
-
 /// Has a worker begin a job, and kills its supervisor.
 fn kill_with_job(context: &Context, args: &[&str], options: &str) -> Value {
     let worker = context.worker(args);
@@ -50,7 +43,7 @@ fn begun(context: &Context) -> usize {
 
 #[test]
 fn the_job_of_a_killed_supervisor_fails_as_abandoned_as_soon_as_it_is_back() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let args = ["--name", "w", "--with-scheduler"];
     let job = kill_with_job(&context, &args, "on_failure=Callback('app.tasks.failed')");
     let worker = context.worker(&args);
@@ -70,7 +63,7 @@ fn the_job_of_a_killed_supervisor_fails_as_abandoned_as_soon_as_it_is_back() {
 
 #[test]
 fn a_job_with_retries_runs_again() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let job = kill_with_job(&context, &[], "retry=Retry(max=1)");
     context.write("go-on", "");
     let worker = context.worker(&[]);
@@ -82,7 +75,7 @@ fn a_job_with_retries_runs_again() {
 
 #[test]
 fn nothing_is_taken_from_a_supervisor_that_runs() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let first = context.worker(&["--name", "first"]);
     let job = context.eval("enqueue('app.tasks.hang', 'begun')");
     wait_until("the job begins", || begun(&context) == 1);
@@ -99,7 +92,7 @@ fn nothing_is_taken_from_a_supervisor_that_runs() {
 
 #[test]
 fn a_supervisor_of_another_machine_is_left_to_its_heartbeats() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let job = kill_with_job(&context, &["--name", "w"], "");
     context.eval(
         "r.hset('rq:worker:w', 'freshq_run', text(r.hget('rq:worker:w', 'freshq_run')) + 'x')",

@@ -28,20 +28,13 @@ def hold(path, begun):
 const OVERDUE: &str =
     "queue().enqueue_at(datetime(2020, 1, 1, tzinfo=timezone.utc), 'app.tasks.add', 1).id";
 
-fn context() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context
-}
-
 fn id(value: &serde_json::Value) -> &str {
     value.as_str().expect("an id")
 }
 
 #[test]
 fn scheduled_jobs_run_when_they_are_due() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--with-scheduler"]);
     let soon = context.eval("queue().enqueue_in(timedelta(seconds=1), 'app.tasks.add', 1).id");
     let overdue = context.eval(OVERDUE);
@@ -66,7 +59,7 @@ fn scheduled_jobs_run_when_they_are_due() {
 
 #[test]
 fn readers_find_the_scheduler_until_it_stops() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--with-scheduler", "low", "default"]);
     worker.wait_for("Acquired scheduler lock for low");
     worker.wait_for("Acquired scheduler lock for default");
@@ -95,7 +88,7 @@ fn readers_find_the_scheduler_until_it_stops() {
 
 #[test]
 fn a_burst_runs_what_is_due_and_leaves_no_lock() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let overdue = context.eval(OVERDUE);
     let (_, output) = context.unready_worker(&["--burst"]).end();
     assert_eq!(
@@ -110,7 +103,7 @@ fn a_burst_runs_what_is_due_and_leaves_no_lock() {
 
 #[test]
 fn a_queue_that_another_scheduler_serves_is_left_to_it() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     context.eval("r.set('rq:scheduler-lock:default', 'someone', ex=600)");
     let overdue = context.eval(OVERDUE);
     let other = context.eval(
@@ -124,7 +117,7 @@ fn a_queue_that_another_scheduler_serves_is_left_to_it() {
 
 #[test]
 fn a_scheduler_goes_on_after_redis_has_lost_everything() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--with-scheduler"]);
     worker.wait_for("Acquired scheduler lock for default");
     context.eval("[r.flushall(), r.client_kill_filter(_type='normal', skipme=True)]");

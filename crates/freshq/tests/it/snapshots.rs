@@ -35,9 +35,7 @@ fn value(text: &str) -> String {
 }
 
 fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
+    let context = Context::with_tasks(TASKS);
     context.write("app/version.py", "VERSION = 'v0'\n");
     context.write("app/changed.py", &value("c0"));
     context.write("app/gone.py", &value("g0"));

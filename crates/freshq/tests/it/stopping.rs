@@ -58,13 +58,6 @@ def add(a, b):
 
 const OVERDUE: &str = "the worker was told to stop and waited 0 s for the job (--stop-timeout)";
 
-fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context
-}
-
 /// Enqueues a job and waits until it has begun.
 fn begin(context: &Context, job: &str) {
     context.eval(&format!("enqueue({job}, job_id='job')"));
@@ -90,7 +83,7 @@ fn failed(text: &str) -> Value {
 
 #[test]
 fn a_job_that_takes_too_long_is_told_to_end() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     for isolation in ["fork", "reuse", "spawn"] {
         context.eval("r.flushall()");
         let worker = context.worker(&["--stop-timeout", "0", "--isolation", isolation]);
@@ -104,7 +97,7 @@ fn a_job_that_takes_too_long_is_told_to_end() {
 
 #[test]
 fn a_job_that_listens_may_clean_up_and_return() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--stop-timeout", "0"]);
     begin(&context, "'app.tasks.clean_up'");
     stop(&context, worker);
@@ -113,7 +106,7 @@ fn a_job_that_listens_may_clean_up_and_return() {
 
 #[test]
 fn a_job_that_does_not_listen_is_killed_with_all_it_has_started() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--stop-timeout", "0"]);
     begin(&context, "'app.tasks.stubborn'");
     let output = stop(&context, worker);
@@ -124,7 +117,7 @@ fn a_job_that_does_not_listen_is_killed_with_all_it_has_started() {
 
 #[test]
 fn what_a_job_leaves_behind_that_was_told_to_end_is_killed() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--stop-timeout", "0"]);
     begin(&context, "'app.tasks.leaves_stubborn_child'");
     let output = stop(&context, worker);
@@ -133,7 +126,7 @@ fn what_a_job_leaves_behind_that_was_told_to_end_is_killed() {
 
 #[test]
 fn a_job_with_retries_left_is_queued_again() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--stop-timeout", "0"]);
     begin(&context, "'app.tasks.sleep', retry=Retry(max=2)");
     stop(&context, worker);
@@ -145,7 +138,7 @@ fn a_job_with_retries_left_is_queued_again() {
 
 #[test]
 fn a_job_that_ends_in_time_has_finished() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--stop-timeout", "600"]);
     context.eval("enqueue('app.tasks.add', 1, 2, job_id='job')");
     let output = stop(&context, worker);
@@ -154,7 +147,7 @@ fn a_job_that_ends_in_time_has_finished() {
 
 #[test]
 fn one_worker_of_a_pool_that_is_told_to_shut_down_has_the_same_limit() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let mut command = context.freshq();
     command.args(["worker-pool", "-n", "2", "--stop-timeout", "0", "--url", &context.redis.url()]);
     let pool = Worker::start(command);
@@ -169,7 +162,7 @@ fn one_worker_of_a_pool_that_is_told_to_shut_down_has_the_same_limit() {
 
 #[test]
 fn the_whole_pool_has_the_limit_too() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let mut command = context.freshq();
     command.args(["worker-pool", "-n", "2", "--stop-timeout", "0", "--url", &context.redis.url()]);
     let pool = Worker::start(command);
@@ -180,7 +173,7 @@ fn the_whole_pool_has_the_limit_too() {
 
 #[test]
 fn a_cold_stop_says_so_and_heeds_retries() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&[]);
     begin(&context, "'app.tasks.stubborn'");
     context.eval("enqueue('app.tasks.add', 1, 2, job_id='next')");
@@ -205,7 +198,7 @@ fn a_cold_stop_says_so_and_heeds_retries() {
 
 #[test]
 fn a_job_is_told_to_end_also_when_redis_does_not_answer() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--stop-timeout", "0"]);
     begin(&context, "'app.tasks.sleep'");
     let horse = context.eval("int(r.lindex('begun', 0))").as_i64().unwrap() as i32;
@@ -222,7 +215,7 @@ fn a_job_is_told_to_end_also_when_redis_does_not_answer() {
 
 #[test]
 fn a_third_signal_ends_at_once() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&[]);
     begin(&context, "'app.tasks.stubborn'");
     // A Redis that does not answer: the end of the job cannot be recorded.
@@ -285,7 +278,7 @@ const NAMESPACE: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"]
 
 #[test]
 fn the_first_process_of_a_container_reaps_what_others_left_and_ends_in_time() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     let Some(worker) = Contained::start(&context, &["--stop-timeout", "0"]) else {
         return println!("{NO_NAMESPACE}");
     };
@@ -307,7 +300,7 @@ fn the_first_process_of_a_container_reaps_what_others_left_and_ends_in_time() {
 /// The kernel gives the first process no signal that it does not listen to.
 #[test]
 fn the_first_process_of_a_container_hears_a_stop_while_it_starts() {
-    let context = project();
+    let context = Context::with_tasks(TASKS);
     for wait in [0, 5, 20, 60, 120, 250, 400] {
         let Some(worker) = Contained::start(&context, &[]) else {
             return println!("{NO_NAMESPACE}");

@@ -41,9 +41,7 @@ fn ran(context: &Context) -> BTreeMap<usize, Vec<usize>> {
 
 #[test]
 fn a_storm_of_saves_costs_no_job_and_ends_with_the_newest_code() {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
+    let context = Context::with_tasks(TASKS);
     context.write("app/version.py", "VERSION = 0\n");
     context.write("app/other.py", "OTHER = 0\n");
     let worker = context.worker(&["--reload", "--import", "app.tasks", "--num-workers", "4"]);

@@ -83,9 +83,7 @@ def learn():
 "#;
 
 fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
+    let context = Context::with_tasks(TASKS);
     context.write("app/later.py", "VALUE = 3\n");
     context
 }

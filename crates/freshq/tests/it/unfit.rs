@@ -27,9 +27,7 @@ threading.Thread(target=time.sleep, args=(1e6,), name='ticker', daemon=True).sta
 ";
 
 fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
+    let context = Context::with_tasks(TASKS);
     context.write("app/version.py", "VERSION = 'v0'\n");
     context.write("app/other.py", "import sys\ndef has(name):\n    return name in sys.modules\n");
     context

@@ -47,13 +47,6 @@ def bad_callback(*args):
     raise RuntimeError("the callback raised")
 "#;
 
-fn context() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context
-}
-
 /// RQ's own worker on this Redis.
 fn rq_worker(context: &Context, args: &[&str]) -> Worker {
     let mut command = Command::new(testing::python());
@@ -89,7 +82,7 @@ fn burst(context: &Context, args: &[&str]) -> String {
 
 #[test]
 fn a_job_of_a_killed_rq_worker_fails_and_its_callback_is_called() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let job = abandon(&context, "job_id='j', on_failure=Callback('app.tasks.failed')");
     let allowed = "depends_on=Dependency('j', allow_failure=True)";
     let waits = context.eval(&format!("enqueue('app.tasks.add', 1, {allowed})"));
@@ -109,7 +102,7 @@ fn a_job_of_a_killed_rq_worker_fails_and_its_callback_is_called() {
 
 #[test]
 fn a_callback_that_raises_changes_nothing_and_handlers_are_called() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let job = abandon(&context, "on_failure=Callback('app.tasks.bad_callback')");
     let output = burst(&context, &["--exception-handler", "app.tasks.handler"]);
     assert!(output.contains("the callback raised"), "{output}");
@@ -120,7 +113,7 @@ fn a_callback_that_raises_changes_nothing_and_handlers_are_called() {
 
 #[test]
 fn an_abandoned_job_is_retried_by_the_worker_that_finds_it() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let job = abandon(&context, "retry=Retry(max=1)");
     context.write("app/tasks.py", &TASKS.replace("time.sleep(600)", "return 'again'"));
     let output = burst(&context, &[]);
@@ -131,7 +124,7 @@ fn an_abandoned_job_is_retried_by_the_worker_that_finds_it() {
 #[test]
 fn a_stop_waits_for_a_callback_and_a_cold_one_does_not() {
     for cold in [false, true] {
-        let context = context();
+        let context = Context::with_tasks(TASKS);
         let job = abandon(&context, "on_failure=Callback('app.tasks.slow_callback')");
         let worker = context.worker(&[]);
         context.wait_until("r.exists('called') == 1");
@@ -154,7 +147,7 @@ fn a_stop_waits_for_a_callback_and_a_cold_one_does_not() {
 
 #[test]
 fn maintenance_comes_again_while_jobs_run() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let worker = context.worker(&["--maintenance-interval", "1"]);
     let begun = context.path("begun");
     context.eval(&format!("enqueue('app.tasks.hang', {:?})", begun.display()));
@@ -170,7 +163,7 @@ fn maintenance_comes_again_while_jobs_run() {
 
 #[test]
 fn odd_records_do_not_end_the_worker() {
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     context.eval(
         "[r.set(f'rq:{key}', 'odd') for key in ('wip:default', 'finished:default', 'failed:default', \
          'ready:default', 'groups', 'rl-keys', 'queue:default:intermediate', 'scheduled:default')]",
@@ -187,7 +180,7 @@ fn odd_records_do_not_end_the_worker() {
 #[test]
 fn a_fleet_of_both_loses_nothing_and_runs_nothing_twice() {
     const PLAIN: usize = 200;
-    let context = context();
+    let context = Context::with_tasks(TASKS);
     let rqs = [
         rq_worker(&context, &["--name", "rq-1", "--with-scheduler", "default", "low"]),
         rq_worker(&context, &["--name", "rq-2", "default"]),

@@ -29,9 +29,7 @@ class Other:
 ";
 
 fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
+    let context = Context::with_tasks(TASKS);
     context.write("app/caches.py", CACHES);
     context
 }

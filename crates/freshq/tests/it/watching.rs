@@ -15,9 +15,7 @@ def version():
 ";
 
 fn project() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
+    let context = Context::with_tasks(TASKS);
     context.write("app/version.py", "VERSION = 'v000'\n");
     context
 }

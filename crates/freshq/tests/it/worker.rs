@@ -67,10 +67,7 @@ def bad_callback(*args):
 "#;
 
 pub(crate) fn context() -> Context {
-    let context = Context::new();
-    context.write("app/__init__.py", "");
-    context.write("app/tasks.py", TASKS);
-    context
+    Context::with_tasks(TASKS)
 }
 
 #[test]
