@@ -165,20 +165,6 @@ fn last_lines_of_a_reused_process_are_of_its_last_job() {
     assert_eq!(times(&output, "before"), 20, "{output}");
 }
 
-/// Its generation is told to end while it is asked how the horse has ended.
-#[test]
-fn a_horse_may_die_while_its_generation_is_replaced() {
-    let context = project();
-    let worker = context.worker(&["--reload", "--import", "app.tasks"]);
-    for n in 0..20 {
-        context.replace("app/tasks.py", &format!("{TASKS}\nVERSION = {n}\n"));
-        let text = text_of(&context, "'app.tasks.say_and_leave', 'gone', 7");
-        assert!(text.contains("It ended with exit code 7"), "{text}");
-    }
-    let output = worker.stop();
-    assert!(!output.contains("returned None"), "{output}");
-}
-
 #[test]
 fn what_is_kept_has_a_limit_and_what_is_passed_on_has_none() {
     let context = project();

@@ -557,3 +557,39 @@ fn lifeline() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     Ok((ours.into(), theirs.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+    use crate::forkserver::messages::FromGeneration;
+
+    /// How its last horse died, for one.
+    #[tokio::test]
+    async fn what_is_said_after_we_have_hung_up_is_heard() {
+        let (inputs, mut came) = mpsc::channel(1);
+        let command = BaseCommand { python: PathBuf::new(), script: PathBuf::new() };
+        let mut chain = Chain::new(command, inputs, None);
+        let (link, theirs) = Link::pair().unwrap();
+        let id = GenerationId(1);
+        let said = move |message| Input::FromGeneration(id, message);
+        drop(chain.talk(link, said, move |error| Input::GenerationGone(id, error)));
+        let mut theirs = UnixStream::from(theirs);
+        let end = tokio::task::spawn_blocking(move || {
+            let end = theirs.read(&mut [0]).unwrap();
+            let exited = serde_json::json!({"kind": "exited", "pid": 7, "status": 9});
+            theirs.write_all(&frame::encode(&exited, b"").unwrap()).unwrap();
+            end
+        });
+        assert_eq!(end.await.unwrap(), 0);
+        let Some(Input::FromGeneration(_, FromGeneration::Exited { pid, how })) = came.recv().await
+        else {
+            panic!("something else came");
+        };
+        assert_eq!((pid, how), (7, Exited::with(9)));
+        // It was told to end, so nobody has to know that it did.
+        drop(chain);
+        assert!(came.recv().await.is_none());
+    }
+}
