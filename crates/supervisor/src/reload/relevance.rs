@@ -39,6 +39,11 @@ impl LoadedCode {
         Self { files, opened }
     }
 
+    /// Python files that it loaded.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.keys()
+    }
+
     /// Files that it read and that are not Python.
     pub fn opened(&self) -> impl Iterator<Item = &PathBuf> {
         self.opened.keys()

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use super::looks::{LOOK_MAX, Looks};
+use super::looks::{LOOK_MAX, Looks, Reason};
 use super::settling::{Settling, Verdict};
 use super::{StartError, Supervisor};
 use crate::clock::Moment;
@@ -23,13 +23,17 @@ use crate::input::{HorseRequest, Input};
 use crate::settings::{ReloadSettings, SWEEP_INTERVAL, UNFINISHED_WRITE_MAX};
 use crate::watch::pace::Pace;
 use crate::watch::poller::{self, Looked, Poller};
-use crate::watch::{Change, Drained, Filter, Part, Place, Watcher, Watchers, vcs};
+use crate::watch::{Change, Drained, Extent, Filter, Part, Place, Watcher, Watchers, vcs};
 
 /// Drains in a row that may each find something, before the next turn of the loop goes on with it.
 const DRAINS_MAX: usize = 100;
 
 /// Between two looks while changes wait for the end of a checkout.
 const CHECKOUT_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// From one look at everything to the next that nobody waits for. Those between them pass over what could not
+/// change anything that runs.
+const FULL_LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Everything that is known of files, and who tells. The default watches nothing.
 #[derive(Debug, Default)]
@@ -57,7 +61,14 @@ struct Native {
 #[derive(Debug)]
 struct Polling {
     poller: Poller,
+    /// Of looks at everything.
     pace: Pace,
+    /// Of looks at what is heeded.
+    hurried: Pace,
+    /// When nobody waits for it, the next look at everything is due then.
+    full_look_due: Moment,
+    /// Whether a look may pass over files: it is known what runs, and that is not broken.
+    may_hurry: bool,
     looks: Looks<HorseRequest>,
     /// A lock was held when the look that runs began.
     began_locked: bool,
@@ -124,6 +135,9 @@ impl Polling {
             began_locked: false,
             promises_less: pace.misses().is_some(),
             files: watcher.file_count(),
+            hurried: Pace::new(pace.asked()),
+            full_look_due: Moment::now(),
+            may_hurry: false,
             pace,
             poller: Poller::start(watcher, report)?,
             unfinished: Unfinished::default(),
@@ -131,10 +145,23 @@ impl Polling {
     }
 
     fn begin_if_due(&mut self, locked: impl Fn() -> bool, now: Moment) {
-        if self.looks.begin(now) {
-            self.began_locked = locked();
-            self.poller.look();
+        let Some(reason) = self.looks.begin(now) else { return };
+        self.began_locked = locked();
+        let hurries = reason == Reason::Due && self.may_hurry && now < self.full_look_due;
+        self.poller.look(if hurries { Extent::Heeded } else { Extent::Everything });
+    }
+
+    /// A look has ended; tells when the next is due.
+    fn looked(&mut self, looked: &Looked, now: Moment) -> Moment {
+        match looked.extent {
+            Extent::Heeded => self.hurried.note(looked.cost),
+            Extent::Everything => {
+                self.pace.note(looked.cost);
+                self.full_look_due = now + FULL_LOOK_INTERVAL.max(self.pace.interval());
+            }
         }
+        self.files = looked.files;
+        now + if self.may_hurry { self.hurried.interval() } else { self.pace.interval() }
     }
 }
 
@@ -203,6 +230,13 @@ impl Watching {
         }
         if let Some(polling) = &self.polling {
             polling.poller.also_watch(files.clone());
+        }
+    }
+
+    /// What the newest code consists of.
+    pub(super) fn heed(&mut self, files: BTreeSet<PathBuf>) {
+        if let Some(polling) = &mut self.polling {
+            polling.poller.heed(files);
         }
     }
 
@@ -279,7 +313,7 @@ impl Supervisor {
             let polling = self.watching.polling.as_ref();
             let why = match place.polled.as_ref().zip(polling) {
                 Some((why, polling)) => {
-                    format!("polled every {}: {files}; {why}", written(polling.pace.interval()))
+                    format!("polled every {}: {files}; {why}", written(polling.pace.asked()))
                 }
                 None => format!("watched by inotify: {files}"),
             };
@@ -295,7 +329,7 @@ impl Supervisor {
         if pace.is_slowed() {
             self.report(&Event::Decided {
                 topic: "polling",
-                choice: format!("every {}", written(pace.interval())),
+                choice: format!("files that are not loaded every {}", written(pace.interval())),
                 why: format!(
                     "a look takes {took}; looks may take 1 % of a core and a tenth of the time"
                 ),
@@ -403,10 +437,9 @@ impl Supervisor {
     /// The watcher that polls has looked.
     pub(super) fn looked(&mut self, looked: Looked) {
         let now = Moment::now();
+        self.let_hurry();
         let Some(polling) = &mut self.watching.polling else { return };
-        polling.pace.note(looked.cost);
-        polling.files = looked.files;
-        let mut due = now + polling.pace.interval();
+        let mut due = polling.looked(&looked, now);
         let held = polling.began_locked || is_locked(&self.watching.locks);
         match looked.found {
             Ok(drained) => {
@@ -435,6 +468,14 @@ impl Supervisor {
         self.judge_changes(held);
         self.drain_watcher();
         self.watching.begin_look_if_due(now);
+    }
+
+    /// While the newest code is broken, a change of any file may mend it.
+    fn let_hurry(&mut self) {
+        let may_hurry = self.machine.serving().is_some() && !self.machine.newest_is_broken();
+        if let Some(polling) = &mut self.watching.polling {
+            polling.may_hurry = may_hurry;
+        }
     }
 
     fn say_if_promise_changed(&mut self) {
@@ -504,6 +545,7 @@ impl Supervisor {
                 self.barrier.request(request);
             }
         }
+        self.let_hurry();
         self.watching.begin_look_if_due(now);
         if let Some(native) = &mut self.watching.native
             && native.sweep_due <= now

@@ -111,6 +111,15 @@ pub enum Mode {
     Poll,
 }
 
+/// How much of what is there a look takes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All files.
+    Everything,
+    /// What was made and what is gone, data files, and the Python files that are [heeded](Watcher::heed).
+    Heeded,
+}
+
 /// Watchers of all folders, each kind if there is something for it to do.
 #[derive(Debug)]
 pub struct Watchers {
@@ -137,6 +146,8 @@ pub struct Watcher {
     filter: Filter,
     /// Files that count though no glob includes them.
     also: BTreeSet<PathBuf>,
+    /// Python files to which a hurried look pays heed; until they are known, all.
+    heeded: Option<BTreeSet<PathBuf>>,
     /// The silent file system that is on a device, if it is one.
     devices: BTreeMap<u64, Option<String>>,
     inotify: Inotify,
@@ -228,6 +239,7 @@ impl Watcher {
             mode,
             filter,
             also: BTreeSet::new(),
+            heeded: None,
             devices: BTreeMap::new(),
             inotify,
             tree: Tree::default(),
@@ -260,7 +272,7 @@ impl Watcher {
     pub fn silent_twin(&self) -> Self {
         let twin =
             Self::new(self.roots.clone(), self.filter.clone(), Inotify::silent(), Mode::Poll);
-        Self { also: self.also.clone(), ..twin }
+        Self { also: self.also.clone(), heeded: self.heeded.clone(), ..twin }
     }
 
     /// Enters the parts. All that is in them was there before.
@@ -268,7 +280,7 @@ impl Watcher {
         for part in parts {
             self.adopt(part)?;
         }
-        self.gather()?;
+        self.gather(Extent::Everything)?;
         self.find_mounted_files();
         self.touched.clear();
         self.reached.clear();
@@ -313,9 +325,14 @@ impl Watcher {
     /// Takes note of everything that has happened. Tells whether something that is to be reported was
     /// among it.
     pub fn look(&mut self) -> Result<bool, WatchError> {
+        self.look_at(Extent::Everything)
+    }
+
+    /// As [`Self::look`], where nobody tells what happens perhaps not at everything.
+    pub fn look_at(&mut self, extent: Extent) -> Result<bool, WatchError> {
         self.recent.clear();
         self.moving.clear();
-        if let Err(error) = self.gather() {
+        if let Err(error) = self.gather(extent) {
             self.compare = !self.inotify.is_silent();
             return Err(error);
         }
@@ -330,9 +347,9 @@ impl Watcher {
         self.moving = std::mem::take(&mut self.recent);
     }
 
-    fn gather(&mut self) -> Result<(), WatchError> {
+    fn gather(&mut self, extent: Extent) -> Result<(), WatchError> {
         if self.inotify.is_silent() {
-            self.scan()?;
+            self.scan(extent)?;
         }
         for _ in 0..ROUNDS_MAX {
             let events =

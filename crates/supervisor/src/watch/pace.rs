@@ -35,6 +35,11 @@ impl Pace {
         Self { asked, costs: VecDeque::with_capacity(LOOKS) }
     }
 
+    /// How often the user wants a look.
+    pub fn asked(&self) -> Duration {
+        self.asked
+    }
+
     /// A look has cost so much.
     pub fn note(&mut self, cost: Cost) {
         if self.costs.len() == LOOKS {

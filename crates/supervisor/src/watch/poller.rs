@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::pace::{Cost, Pace};
 use super::part::Part;
-use super::{Drained, WatchError, Watcher};
+use super::{Drained, Extent, WatchError, Watcher};
 use crate::clock::{self, Moment};
 
 /// Between two looks, while things change.
@@ -29,7 +29,9 @@ const MEASURES_MAX: usize = 3;
 pub struct Looked {
     /// As a drain reports it.
     pub found: Result<Drained, WatchError>,
-    /// What one look at everything has cost.
+    /// How much the first look took in.
+    pub extent: Extent,
+    /// What that look has cost.
     pub cost: Cost,
     /// How many files count.
     pub files: usize,
@@ -37,9 +39,10 @@ pub struct Looked {
 
 #[derive(Debug)]
 enum Order {
-    Look,
+    Look(Extent),
     Adopt(Vec<Part>),
     AlsoWatch(BTreeSet<PathBuf>),
+    Heed(BTreeSet<PathBuf>),
 }
 
 /// The owner of the thread, which ends after its current look when this is dropped. Nobody waits for
@@ -59,18 +62,19 @@ impl Poller {
         thread::Builder::new().name("watch-poll".to_owned()).spawn(move || {
             for order in ordered {
                 match order {
-                    Order::Look => report(look(&mut watcher)),
+                    Order::Look(extent) => report(look(&mut watcher, extent)),
                     Order::Adopt(parts) => adopt(&mut watcher, parts),
                     Order::AlsoWatch(files) => watcher.also_watch(files),
+                    Order::Heed(files) => watcher.heed(files),
                 }
             }
         })?;
         Ok(Self { orders })
     }
 
-    /// Asks for a look. It sees everything that was saved before this call.
-    pub fn look(&self) {
-        self.order(Order::Look);
+    /// Asks for a look. It sees what was saved before this call; of it everything, if it is to.
+    pub fn look(&self, extent: Extent) {
+        self.order(Order::Look(extent));
     }
 
     /// Leaves folders to it, from the next look on.
@@ -81,6 +85,11 @@ impl Poller {
     /// As [`Watcher::also_watch`], from the next look on.
     pub fn also_watch(&self, files: BTreeSet<PathBuf>) {
         self.order(Order::AlsoWatch(files));
+    }
+
+    /// As [`Watcher::heed`], from the next look on.
+    pub fn heed(&self, files: BTreeSet<PathBuf>) {
+        self.order(Order::Heed(files));
     }
 
     fn order(&self, order: Order) {
@@ -100,23 +109,23 @@ fn adopt(watcher: &mut Watcher, parts: Vec<Part>) {
 /// the next.
 pub fn measure(watcher: &mut Watcher, pace: &mut Pace) {
     for _ in 0..MEASURES_MAX {
-        pace.note(look_once(watcher).1);
+        pace.note(look_once(watcher, Extent::Everything).1);
         if pace.misses().is_none() {
             break;
         }
     }
 }
 
-fn look_once(watcher: &mut Watcher) -> (Result<bool, WatchError>, Cost) {
+fn look_once(watcher: &mut Watcher, extent: Extent) -> (Result<bool, WatchError>, Cost) {
     let (began, busy) = (Moment::now(), clock::thread_cpu());
-    let news = watcher.look();
+    let news = watcher.look_at(extent);
     let cpu = clock::thread_cpu().saturating_sub(busy);
     (news, Cost { took: Moment::now().since(began), cpu })
 }
 
-/// Looks until nothing changes any more.
-pub fn look(watcher: &mut Watcher) -> Looked {
-    let (mut news, cost) = look_once(watcher);
+/// Looks until nothing changes any more; once something has, at everything.
+pub fn look(watcher: &mut Watcher, extent: Extent) -> Looked {
+    let (mut news, cost) = look_once(watcher, extent);
     for _ in 1..SETTLE_LOOKS_MAX {
         if !matches!(news, Ok(true)) {
             break;
@@ -130,5 +139,5 @@ pub fn look(watcher: &mut Watcher) -> Looked {
         }
         watcher.report()
     });
-    Looked { found, cost, files: watcher.file_count() }
+    Looked { found, extent, cost, files: watcher.file_count() }
 }

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::Watcher;
 use super::error::WatchError;
 use super::filter::{is_foreign, is_scratch};
 use super::inotify::MOUNTED_FILE;
 use super::mounts::Mounts;
 use super::tree::Stamp;
+use super::{Extent, Watcher};
 use crate::clock::Moment;
 
 /// Folders that one step of the sweep looks at.
@@ -35,8 +35,20 @@ pub(super) struct Sweep {
 }
 
 impl Watcher {
-    /// Compares the whole tree with the disk, when nobody tells what happens.
-    pub(super) fn scan(&mut self) -> Result<(), WatchError> {
+    /// Hurried looks pay heed to these Python files, and to no others that are there.
+    pub fn heed(&mut self, files: BTreeSet<PathBuf>) {
+        self.heeded = Some(files);
+    }
+
+    fn is_heeded(&self, path: &Path) -> bool {
+        let Some(heeded) = &self.heeded else { return true };
+        let is_python = path.extension().is_some_and(|extension| extension == "py");
+        // What a link leads to has another name among them.
+        !is_python || heeded.contains(path) || self.links.contains(path)
+    }
+
+    /// Compares the tree with the disk, when nobody tells what happens.
+    pub(super) fn scan(&mut self, extent: Extent) -> Result<(), WatchError> {
         let now = Moment::now();
         self.roots_stale = true;
         for dir in self.tree.folders.keys().cloned().collect::<Vec<_>>() {
@@ -44,6 +56,7 @@ impl Watcher {
         }
         let files = self.tree.files.iter();
         let mut changed: Vec<_> = files
+            .filter(|(path, _)| extent == Extent::Everything || self.is_heeded(path))
             .filter(|(path, known)| self.differs(path, known))
             .map(|(p, _)| p.clone())
             .collect();

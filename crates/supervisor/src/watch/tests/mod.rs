@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use tempfile::TempDir;
 
-use super::{Change, Drained, Filter, Mode, WatchError, Watcher, Watchers, poller};
+use super::{Change, Drained, Extent, Filter, Mode, WatchError, Watcher, Watchers, poller};
 
 /// A folder and its watcher.
 struct Play<const POLLS: bool> {
@@ -53,7 +53,7 @@ impl<const POLLS: bool> Play<POLLS> {
 
     fn drain(&mut self) -> Drained {
         if POLLS {
-            poller::look(&mut self.watcher).found.unwrap()
+            poller::look(&mut self.watcher, Extent::Everything).found.unwrap()
         } else {
             self.watcher.drain().unwrap()
         }
