@@ -11,7 +11,7 @@ use crate::forkserver::messages::{FromBase, FromGeneration, FromSpawned, Learned
 use crate::reload::ledger::Ticket;
 use crate::reload::machine::{GenerationId, Wish};
 use crate::reload::sources::FirstRead;
-use crate::watch::poller::Looked;
+use crate::watch::poller::Told;
 use crate::worker::horse::Horse;
 use crate::worker::trial::Finding;
 
@@ -28,8 +28,8 @@ pub enum Input {
     GenerationGone(GenerationId, LinkError),
     /// A slot has taken a job: this is the barrier.
     HorseWanted(HorseRequest),
-    /// The watcher that polls has looked.
-    Looked(Looked),
+    /// The watcher that polls tells something.
+    Poller(Told),
     /// An interpreter that becomes a horse has imported the user's modules, or could not.
     Spawned(Horse, FromSpawned),
     /// It ended, or took too long; with its raw wait status, if that is known.

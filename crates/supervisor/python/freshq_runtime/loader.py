@@ -20,6 +20,7 @@ from .opened import Opened
 from .past import ABSENT, Past
 from .progress import Progress
 
+READ_BYTES = 64 * 1024
 LIBRARY_FOLDERS = frozenset(("site-packages", "dist-packages", "node_modules"))
 
 
@@ -44,6 +45,7 @@ class UserCode:
         self.unfit = []  # those that do
         self._not_mine = {}  # folder -> whether it is a library's
         self._real_folders = {}  # folder -> without symlinks
+        self._last_real = None, None  # the last file that was asked for, and without symlinks
 
     def owns(self, path):
         for root in self._roots:
@@ -53,8 +55,12 @@ class UserCode:
 
     def real(self, path):
         """As `os.path.realpath`, which asks for each folder on the way each time."""
-        joined = self.in_real_folder(path)
-        return os.path.realpath(joined) if os.path.islink(joined) else joined
+        last, real = self._last_real
+        if last != path:
+            joined = self.in_real_folder(path)
+            real = os.path.realpath(joined) if os.path.islink(joined) else joined
+            self._last_real = path, real
+        return real
 
     def real_folder(self, folder):
         real = self._real_folders.get(folder)
@@ -248,9 +254,20 @@ def new_libraries(user, last):
 
 
 def _read(path):
-    with open(path, "rb") as file:
-        source = file.read()
+    source = _content(path)
     return source, hashlib.sha256(source).hexdigest()
+
+
+def _content(path):
+    """The bytes of a file, for half the system calls that a file object makes."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        chunks = [os.read(fd, READ_BYTES)]
+        while len(chunks[-1]) == READ_BYTES:
+            chunks.append(os.read(fd, READ_BYTES))
+    finally:
+        os.close(fd)
+    return b"".join(chunks)
 
 
 def _plain(code):
@@ -260,8 +277,7 @@ def _plain(code):
 
 def _read_cached(path):
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = _content(path)
         magic = importlib.util.MAGIC_NUMBER
         if data[: len(magic)] == magic:
             return marshal.loads(data[len(magic) :])

@@ -23,7 +23,8 @@ class Opened:
 
     def __init__(self, user, cache):
         self._user = user
-        self._cache = os.path.join(os.path.realpath(cache), "")  # ours, which may lie in the user's folder
+        # Ours, which may lie in the user's folder; as we open it, and whatever way leads to it.
+        self._cache = (os.path.join(cache, ""), os.path.join(os.path.realpath(cache), ""))
         self._files = {}
         self._written = set()
         self._deaf = True
@@ -45,7 +46,7 @@ class Opened:
     def _heard(self, path, _mode, flags):
         if isinstance(path, bytes):
             path = os.fsdecode(path)
-        if not isinstance(path, str) or path.endswith(_PYTHON):
+        if not isinstance(path, str) or path.endswith(_PYTHON) or path.startswith(self._cache):
             return
         real = self._user.in_real_folder(os.path.abspath(path))
         if real.startswith(self._cache) or "/__pycache__/" in real or not self._user.owns(real):

@@ -9,15 +9,6 @@ use crate::clock::Moment;
 /// How long jobs wait for a look; a file system that does not answer holds them no longer.
 pub(super) const LOOK_MAX: Duration = Duration::from_secs(10);
 
-/// Why a look begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// Somebody waits for it.
-    Asked,
-    /// It is time.
-    Due,
-}
-
 /// What a look has done at its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ended<T> {
@@ -71,16 +62,21 @@ impl<T> Looks<T> {
         self.wanted = true;
     }
 
-    /// Whether a look is to begin now, and why; it is taken for begun.
-    pub(super) fn begin(&mut self, now: Moment) -> Option<Reason> {
+    /// The next look is due then, if not before.
+    pub(super) fn hasten(&mut self, due: Moment) {
+        self.due = self.due.min(due);
+    }
+
+    /// Whether a look is to begin now; it is taken for begun.
+    pub(super) fn begin(&mut self, now: Moment) -> bool {
         let asked = self.wanted || !self.next.is_empty();
         if self.running.is_some() || (!asked && now < self.due) {
-            return None;
+            return false;
         }
         self.running = Some(now);
         self.running_wanted = std::mem::take(&mut self.wanted);
         self.served = std::mem::take(&mut self.next);
-        Some(if asked { Reason::Asked } else { Reason::Due })
+        true
     }
 
     /// The look has ended, and the next is due at `due`.
@@ -139,25 +135,29 @@ mod tests {
         let mut looks = Looks::new(at(1));
         assert_eq!(looks.wait("a", at(0)), None);
         assert_eq!(looks.wait("b", at(0)), None);
-        assert_eq!(looks.begin(at(0)), Some(Reason::Asked), "somebody waits");
+        assert!(looks.begin(at(0)), "somebody waits");
         assert_eq!(looks.wait("c", at(0)), None);
-        assert_eq!(looks.begin(at(0)), None, "one runs");
+        assert!(!looks.begin(at(0)), "one runs");
         assert_eq!(looks.end(at(9)), Ended { served: vec!["a", "b"], wanted: false });
-        assert_eq!(looks.begin(at(1)), Some(Reason::Asked), "somebody waits");
+        assert!(looks.begin(at(1)), "somebody waits");
         looks.want();
         assert_eq!(looks.end(at(9)).served, ["c"], "it began before another was wanted");
-        assert_eq!(looks.begin(at(8)), Some(Reason::Asked), "wanted");
+        assert!(looks.begin(at(8)), "wanted");
         assert_eq!(looks.end(at(9)), Ended { served: vec![], wanted: true });
-        assert_eq!(looks.begin(at(8)), None, "not due");
+        assert!(!looks.begin(at(8)), "not due");
         assert_eq!(looks.next_deadline(at(8)), Some(at(9)));
-        assert_eq!(looks.begin(at(9)), Some(Reason::Due), "due");
+        assert!(looks.begin(at(9)), "due");
+        looks.end(at(20));
+        looks.hasten(at(15));
+        looks.hasten(at(17));
+        assert_eq!(looks.next_deadline(at(9)), Some(at(15)));
     }
 
     #[test]
     fn a_look_that_does_not_end_holds_nobody_for_ever() {
         let mut looks = Looks::new(at(0));
         assert_eq!(looks.wait("a", at(0)), None);
-        assert!(looks.begin(at(0)).is_some());
+        assert!(looks.begin(at(0)));
         assert_eq!(looks.wait("b", at(1)), None);
         assert!(looks.give_up(at(9)).is_empty());
         assert_eq!(looks.next_deadline(at(9)), Some(at(10)));
@@ -180,7 +180,7 @@ mod tests {
                     // Who waits is called by the step at which that began.
                     0 | 1 if looks.wait(step, now).is_none() => assert!(waiting.insert(step)),
                     2 => looks.want(),
-                    3 | 4 if looks.begin(now).is_some() => assert_eq!(running.replace(step), None),
+                    3 | 4 if looks.begin(now) => assert_eq!(running.replace(step), None),
                     5 | 6 if running.is_some() => {
                         let ended = looks.end(at(seconds + 3));
                         let since = running.take();

@@ -319,7 +319,7 @@ impl Supervisor {
                 self.pass_when_looked(request);
                 self.look_at_marker();
             }
-            Input::Looked(looked) => self.looked(looked),
+            Input::Poller(told) => self.poller_told(told),
             Input::Spawned(horse, message) => self.spawned(horse, message),
             Input::SpawnFailed(generation, pid, status) => {
                 self.chain.has_started(pid);

@@ -227,7 +227,7 @@ impl Supervisor {
     /// Takes note of what the newest attempt has loaded; what else it has read is watched from now on.
     pub(super) fn take_code(&mut self, code: LoadedCode) {
         self.watching.also_watch(&code.opened().cloned().collect());
-        self.watching.heed(code.files().cloned().collect());
+        self.watching.heed_everything();
         self.code = code;
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use super::looks::{LOOK_MAX, Looks, Reason};
+use super::looks::{LOOK_MAX, Looks};
 use super::settling::{Settling, Verdict};
 use super::{StartError, Supervisor};
 use crate::clock::Moment;
@@ -22,8 +22,8 @@ use crate::forkserver::readiness;
 use crate::input::{HorseRequest, Input};
 use crate::settings::{ReloadSettings, SWEEP_INTERVAL, UNFINISHED_WRITE_MAX};
 use crate::watch::pace::Pace;
-use crate::watch::poller::{self, Looked, Poller};
-use crate::watch::{Change, Drained, Extent, Filter, Part, Place, Watcher, Watchers, vcs};
+use crate::watch::poller::{self, Looked, Poller, Told};
+use crate::watch::{Change, Drained, Filter, Part, Place, Watcher, Watchers, vcs};
 
 /// Drains in a row that may each find something, before the next turn of the loop goes on with it.
 const DRAINS_MAX: usize = 100;
@@ -31,8 +31,8 @@ const DRAINS_MAX: usize = 100;
 /// Between two looks while changes wait for the end of a checkout.
 const CHECKOUT_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// From one look at everything to the next that nobody waits for. Those between them pass over what could not
-/// change anything that runs.
+/// From one look at everything to the next that nobody waits for, while the poller looks by itself at what
+/// runs.
 const FULL_LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Everything that is known of files, and who tells. The default watches nothing.
@@ -63,12 +63,8 @@ struct Polling {
     poller: Poller,
     /// Of looks at everything.
     pace: Pace,
-    /// Of looks at what is heeded.
-    hurried: Pace,
-    /// When nobody waits for it, the next look at everything is due then.
-    full_look_due: Moment,
-    /// Whether a look may pass over files: it is known what runs, and that is not broken.
-    may_hurry: bool,
+    /// The poller looks by itself between them.
+    hurries: bool,
     looks: Looks<HorseRequest>,
     /// A lock was held when the look that runs began.
     began_locked: bool,
@@ -129,39 +125,37 @@ impl Polling {
     fn start(watcher: Watcher, pace: Pace, inputs: &mpsc::Sender<Input>) -> io::Result<Self> {
         let inputs = inputs.clone();
         // A loop that is gone needs no answer.
-        let report = move |looked| drop(inputs.blocking_send(Input::Looked(looked)));
+        let tell = move |told| drop(inputs.blocking_send(Input::Poller(told)));
         Ok(Self {
             looks: Looks::new(Moment::now()),
             began_locked: false,
             promises_less: pace.misses().is_some(),
             files: watcher.file_count(),
-            hurried: Pace::new(pace.asked()),
-            full_look_due: Moment::now(),
-            may_hurry: false,
+            hurries: false,
+            poller: Poller::start(watcher, pace.asked(), tell)?,
             pace,
-            poller: Poller::start(watcher, report)?,
             unfinished: Unfinished::default(),
         })
     }
 
     fn begin_if_due(&mut self, locked: impl Fn() -> bool, now: Moment) {
-        let Some(reason) = self.looks.begin(now) else { return };
-        self.began_locked = locked();
-        let hurries = reason == Reason::Due && self.may_hurry && now < self.full_look_due;
-        self.poller.look(if hurries { Extent::Heeded } else { Extent::Everything });
+        if self.looks.begin(now) {
+            self.began_locked = locked();
+            self.poller.look();
+        }
     }
 
-    /// A look has ended; tells when the next is due.
-    fn looked(&mut self, looked: &Looked, now: Moment) -> Moment {
-        match looked.extent {
-            Extent::Heeded => self.hurried.note(looked.cost),
-            Extent::Everything => {
-                self.pace.note(looked.cost);
-                self.full_look_due = now + FULL_LOOK_INTERVAL.max(self.pace.interval());
-            }
-        }
-        self.files = looked.files;
-        now + if self.may_hurry { self.hurried.interval() } else { self.pace.interval() }
+    /// From the end of a look at everything to the next that nobody waits for.
+    fn interval(&self) -> Duration {
+        let most = self.pace.interval();
+        if self.hurries { FULL_LOOK_INTERVAL.max(most) } else { most }
+    }
+
+    /// What the poller is to look at by itself; without files it does not.
+    fn heed(&mut self, files: Option<BTreeSet<PathBuf>>, now: Moment) {
+        self.hurries = files.is_some();
+        self.poller.heed(files);
+        self.looks.hasten(now + self.interval());
     }
 }
 
@@ -233,10 +227,10 @@ impl Watching {
         }
     }
 
-    /// What the newest code consists of.
-    pub(super) fn heed(&mut self, files: BTreeSet<PathBuf>) {
+    /// Other code was loaded: until it serves, all files are looked at.
+    pub(super) fn heed_everything(&mut self) {
         if let Some(polling) = &mut self.polling {
-            polling.poller.heed(files);
+            polling.heed(None, Moment::now());
         }
     }
 
@@ -434,12 +428,21 @@ impl Supervisor {
         }
     }
 
-    /// The watcher that polls has looked.
-    pub(super) fn looked(&mut self, looked: Looked) {
+    /// The watcher that polls tells something.
+    pub(super) fn poller_told(&mut self, told: Told) {
+        match told {
+            Told::Looked(looked) => self.looked(looked),
+            Told::Noticed => self.watching.look_again(Moment::now()),
+        }
+    }
+
+    fn looked(&mut self, looked: Looked) {
         let now = Moment::now();
-        self.let_hurry();
+        self.heed_what_runs();
         let Some(polling) = &mut self.watching.polling else { return };
-        let mut due = polling.looked(&looked, now);
+        polling.pace.note(looked.cost);
+        polling.files = looked.files;
+        let mut due = now + polling.interval();
         let held = polling.began_locked || is_locked(&self.watching.locks);
         match looked.found {
             Ok(drained) => {
@@ -470,11 +473,14 @@ impl Supervisor {
         self.watching.begin_look_if_due(now);
     }
 
-    /// While the newest code is broken, a change of any file may mend it.
-    fn let_hurry(&mut self) {
-        let may_hurry = self.machine.serving().is_some() && !self.machine.newest_is_broken();
-        if let Some(polling) = &mut self.watching.polling {
-            polling.may_hurry = may_hurry;
+    /// The poller may look by itself at what runs; but while the newest code is broken, any file may mend it.
+    fn heed_what_runs(&mut self) {
+        let runs = self.machine.serving().is_some() && !self.machine.newest_is_broken();
+        if let Some(polling) = &mut self.watching.polling
+            && polling.hurries != runs
+        {
+            let files = runs.then(|| self.code.files().cloned().collect());
+            polling.heed(files, Moment::now());
         }
     }
 
@@ -545,7 +551,7 @@ impl Supervisor {
                 self.barrier.request(request);
             }
         }
-        self.let_hurry();
+        self.heed_what_runs();
         self.watching.begin_look_if_due(now);
         if let Some(native) = &mut self.watching.native
             && native.sweep_due <= now

@@ -148,6 +148,8 @@ pub struct Watcher {
     also: BTreeSet<PathBuf>,
     /// Python files to which a hurried look pays heed; until they are known, all.
     heeded: Option<BTreeSet<PathBuf>>,
+    /// What a hurried look looks at; none, if that is to be found out.
+    hurried: Option<Vec<PathBuf>>,
     /// The silent file system that is on a device, if it is one.
     devices: BTreeMap<u64, Option<String>>,
     inotify: Inotify,
@@ -240,6 +242,7 @@ impl Watcher {
             filter,
             also: BTreeSet::new(),
             heeded: None,
+            hurried: None,
             devices: BTreeMap::new(),
             inotify,
             tree: Tree::default(),
@@ -338,6 +341,9 @@ impl Watcher {
         }
         if self.inotify.is_silent() {
             self.fresh.note(&self.recent, Moment::now());
+        }
+        if !self.recent.is_empty() {
+            self.hurried = None; // there may be more files, or fewer
         }
         Ok(!self.recent.is_empty())
     }

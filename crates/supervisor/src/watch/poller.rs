@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,14 +24,21 @@ const SETTLE_LOOKS_MAX: usize = 10;
 /// Looks that tell what one costs.
 const MEASURES_MAX: usize = 3;
 
+/// What the thread tells.
+#[derive(Debug)]
+pub enum Told {
+    /// The answer to a look that was asked for.
+    Looked(Looked),
+    /// It has looked by itself, and something has changed: a look is to be asked for.
+    Noticed,
+}
+
 /// What a look has found.
 #[derive(Debug)]
 pub struct Looked {
     /// As a drain reports it.
     pub found: Result<Drained, WatchError>,
-    /// How much the first look took in.
-    pub extent: Extent,
-    /// What that look has cost.
+    /// What the first look has cost.
     pub cost: Cost,
     /// How many files count.
     pub files: usize,
@@ -39,10 +46,10 @@ pub struct Looked {
 
 #[derive(Debug)]
 enum Order {
-    Look(Extent),
+    Look,
     Adopt(Vec<Part>),
     AlsoWatch(BTreeSet<PathBuf>),
-    Heed(BTreeSet<PathBuf>),
+    Heed(Option<BTreeSet<PathBuf>>),
 }
 
 /// The owner of the thread, which ends after its current look when this is dropped. Nobody waits for
@@ -53,28 +60,49 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Starts the thread; `report` is called in it with the answer to each [`Self::look`].
+    /// Starts the thread, in which `tell` is called. Where it looks by itself, it does so as often as
+    /// `interval` says, if that is cheap enough.
     pub fn start(
         mut watcher: Watcher,
-        report: impl Fn(Looked) + Send + 'static,
+        interval: Duration,
+        tell: impl Fn(Told) + Send + 'static,
     ) -> io::Result<Self> {
         let (orders, ordered) = mpsc::channel();
         thread::Builder::new().name("watch-poll".to_owned()).spawn(move || {
-            for order in ordered {
+            let mut hurried = Pace::new(interval);
+            let mut heeds = false;
+            loop {
+                let pause = if heeds { hurried.interval() } else { Duration::MAX };
+                let order = match ordered.recv_timeout(pause) {
+                    Ok(order) => order,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvTimeoutError::Timeout) => {
+                        let (news, cost) = look_once(&mut watcher, Extent::Heeded);
+                        hurried.note(cost);
+                        if !matches!(news, Ok(false)) {
+                            thread::sleep(SETTLE_PAUSE);
+                            tell(Told::Noticed);
+                        }
+                        continue;
+                    }
+                };
                 match order {
-                    Order::Look(extent) => report(look(&mut watcher, extent)),
+                    Order::Look => tell(Told::Looked(look(&mut watcher))),
                     Order::Adopt(parts) => adopt(&mut watcher, parts),
                     Order::AlsoWatch(files) => watcher.also_watch(files),
-                    Order::Heed(files) => watcher.heed(files),
+                    Order::Heed(files) => {
+                        heeds = files.is_some();
+                        watcher.heed(files);
+                    }
                 }
             }
         })?;
         Ok(Self { orders })
     }
 
-    /// Asks for a look. It sees what was saved before this call; of it everything, if it is to.
-    pub fn look(&self, extent: Extent) {
-        self.order(Order::Look(extent));
+    /// Asks for a look. It sees everything that was saved before this call.
+    pub fn look(&self) {
+        self.order(Order::Look);
     }
 
     /// Leaves folders to it, from the next look on.
@@ -87,8 +115,9 @@ impl Poller {
         self.order(Order::AlsoWatch(files));
     }
 
-    /// As [`Watcher::heed`], from the next look on.
-    pub fn heed(&self, files: BTreeSet<PathBuf>) {
+    /// It is to look by itself between the looks that are asked for, at what is not passed over
+    /// ([`Extent::Heeded`]); or, without files, not to.
+    pub fn heed(&self, files: Option<BTreeSet<PathBuf>>) {
         self.order(Order::Heed(files));
     }
 
@@ -123,9 +152,9 @@ fn look_once(watcher: &mut Watcher, extent: Extent) -> (Result<bool, WatchError>
     (news, Cost { took: Moment::now().since(began), cpu })
 }
 
-/// Looks until nothing changes any more; once something has, at everything.
-pub fn look(watcher: &mut Watcher, extent: Extent) -> Looked {
-    let (mut news, cost) = look_once(watcher, extent);
+/// Looks at everything, until nothing changes any more.
+pub fn look(watcher: &mut Watcher) -> Looked {
+    let (mut news, cost) = look_once(watcher, Extent::Everything);
     for _ in 1..SETTLE_LOOKS_MAX {
         if !matches!(news, Ok(true)) {
             break;
@@ -139,5 +168,5 @@ pub fn look(watcher: &mut Watcher, extent: Extent) -> Looked {
         }
         watcher.report()
     });
-    Looked { found, extent, cost, files: watcher.file_count() }
+    Looked { found, cost, files: watcher.file_count() }
 }

@@ -35,9 +35,14 @@ pub(super) struct Sweep {
 }
 
 impl Watcher {
-    /// Hurried looks pay heed to these Python files, and to no others that are there.
-    pub fn heed(&mut self, files: BTreeSet<PathBuf>) {
-        self.heeded = Some(files);
+    /// Hurried looks pay heed to these Python files, and to no others that are there; without any, to all.
+    pub fn heed(&mut self, files: Option<BTreeSet<PathBuf>>) {
+        self.heeded = files;
+        self.hurried = None;
+    }
+
+    fn find_heeded(&self) -> Vec<PathBuf> {
+        self.tree.files.keys().filter(|path| self.is_heeded(path)).cloned().collect()
     }
 
     fn is_heeded(&self, path: &Path) -> bool {
@@ -54,12 +59,16 @@ impl Watcher {
         for dir in self.tree.folders.keys().cloned().collect::<Vec<_>>() {
             self.scan_folder(&dir, now)?;
         }
-        let files = self.tree.files.iter();
-        let mut changed: Vec<_> = files
-            .filter(|(path, _)| extent == Extent::Everything || self.is_heeded(path))
-            .filter(|(path, known)| self.differs(path, known))
-            .map(|(p, _)| p.clone())
-            .collect();
+        let mut changed = match extent {
+            Extent::Everything => self.differing(self.tree.files.iter()),
+            Extent::Heeded => {
+                let hurried = self.hurried.take().unwrap_or_else(|| self.find_heeded());
+                let known = hurried.iter().filter_map(|path| self.tree.files.get_key_value(path));
+                let differing = self.differing(known);
+                self.hurried = Some(hurried);
+                differing
+            }
+        };
         changed.extend(self.fresh.rewritten(now));
         for path in changed {
             self.complete(&path);
@@ -87,7 +96,11 @@ impl Watcher {
         }
     }
 
-    /// Whether a file is not what it was when it was remembered.
+    /// Those that are not what they were when they were remembered.
+    fn differing<'a>(&self, files: impl Iterator<Item = (&'a PathBuf, &'a Stamp)>) -> Vec<PathBuf> {
+        files.filter(|(path, known)| self.differs(path, known)).map(|(p, _)| p.clone()).collect()
+    }
+
     fn differs(&self, path: &Path, known: &Stamp) -> bool {
         match self.ask(path) {
             Ok(stamp) => !known.same(&stamp),

@@ -53,7 +53,7 @@ impl<const POLLS: bool> Play<POLLS> {
 
     fn drain(&mut self) -> Drained {
         if POLLS {
-            poller::look(&mut self.watcher, Extent::Everything).found.unwrap()
+            poller::look(&mut self.watcher).found.unwrap()
         } else {
             self.watcher.drain().unwrap()
         }

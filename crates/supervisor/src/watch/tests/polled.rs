@@ -53,14 +53,17 @@ fn a_hurried_look_passes_over_python_files_that_are_not_heeded_and_nothing_else(
     std::os::unix::fs::symlink(play.beside("real.py"), play.path("link.py")).unwrap();
     save(&play.beside("real.py"), "old");
     let hurried = |play: &mut Play| {
-        let looked = poller::look(&mut play.watcher, Extent::Heeded);
-        play.named(&looked.found.unwrap()).into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        if play.watcher.look_at(Extent::Heeded).unwrap() {
+            play.watcher.look().unwrap();
+        }
+        let found = play.watcher.report();
+        play.named(&found).into_iter().map(|(name, _)| name).collect::<Vec<_>>()
     };
     play.drain();
     let_folders_rest(&mut play);
     save(&play.path("first.py"), "new 1");
     assert_eq!(hurried(&mut play), ["first.py"], "nobody has said what is heeded");
-    play.watcher.heed([play.path("loaded.py")].into());
+    play.watcher.heed(Some([play.path("loaded.py")].into()));
     save(&play.path("idle.py"), "new 1");
     assert!(hurried(&mut play).is_empty());
     save(&play.path("data.json"), "new 1");
