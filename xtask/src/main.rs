@@ -96,10 +96,10 @@ fn crash_test(root: &Path, mut args: impl Iterator<Item = String>) -> ExitCode {
         ("FRESHQ_CRASH_JOBS", "100000".to_owned()),
         ("FRESHQ_CRASH_SEED", now.subsec_nanos().to_string()),
     ]);
-    let mut test = "crash::";
+    let mut tests: &[&str] = &["crash::whatever", "crash::with_requeue"];
     while let Some(option) = args.next() {
         if option == "--embedded" {
-            test = "crash::embedded";
+            tests = &["crash::embedded"];
             continue;
         }
         let name = match option.as_str() {
@@ -108,7 +108,7 @@ fn crash_test(root: &Path, mut args: impl Iterator<Item = String>) -> ExitCode {
             "--seed" => "FRESHQ_CRASH_SEED",
             "--peer" => "FRESHQ_CRASH_PEER",
             "--stops" => {
-                test = "stops::";
+                tests = &["stops::"];
                 "FRESHQ_CRASH_STOPS"
             }
             _ => "",
@@ -120,8 +120,8 @@ fn crash_test(root: &Path, mut args: impl Iterator<Item = String>) -> ExitCode {
         told.insert(name, value);
     }
     let status = Command::new("cargo")
-        .args(["test", "-p", "freshq", "--test", "it", test, "--", "--nocapture"])
-        .args(["--test-threads", "1"])
+        .args(["test", "-p", "freshq", "--test", "it", "--", "--nocapture", "--test-threads", "1"])
+        .args(tests)
         .envs(told)
         .current_dir(root)
         .status();

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+import traceback
 
 from . import (
     config,
@@ -68,6 +69,8 @@ def main(sock, line, note, order, settings):
         status = 0
     except Closed:
         status = 0  # retired, or the supervisor is gone
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
