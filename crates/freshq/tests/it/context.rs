@@ -1,5 +1,6 @@
 //! A project in a temporary folder, a private Redis, the real rq client, and workers.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -156,6 +157,24 @@ impl Context {
             .env("FRESHQ_CACHE_DIR", self.cache.path())
             .env("FRESHQ_PYTHON", &self.python)
             .envs(self.key_prefix.as_ref().map(|prefix| (KEY_PREFIX, prefix)));
+        command
+    }
+
+    /// The same, run by another program that takes it after `args`.
+    pub(crate) fn freshq_through<I: AsRef<OsStr>>(
+        &self,
+        program: impl AsRef<OsStr>,
+        args: impl IntoIterator<Item = I>,
+    ) -> Command {
+        let freshq = self.freshq();
+        let mut command = Command::new(program);
+        command.args(args).arg(freshq.get_program()).current_dir(self.project.path());
+        for (name, value) in freshq.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         command
     }
 

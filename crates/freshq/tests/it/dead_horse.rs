@@ -1,7 +1,5 @@
 //! A horse dies: the failure of its job begins with RQ's text and tells what is known beyond that.
 
-use std::process::Command;
-
 use serde_json::json;
 
 use crate::context::{Context, Worker};
@@ -202,22 +200,12 @@ fn what_a_child_goes_on_to_write_is_passed_on() {
 fn a_terminal_is_left_to_jobs() {
     let context = project();
     let worker = |terminal: bool| {
-        let freshq = context.freshq();
+        let on_terminal = ["-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"];
         let mut command = if terminal {
-            let mut command = Command::new(context.python());
-            command.args(["-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"]);
-            command.arg(freshq.get_program());
-            command
+            context.freshq_through(context.python(), on_terminal)
         } else {
             context.freshq()
         };
-        command.current_dir(context.project.path());
-        for (name, value) in freshq.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
         command.args(["worker", "--burst", "--url", &context.redis.url()]);
         Worker::start(command)
     };
@@ -273,18 +261,10 @@ fn the_kernels_out_of_memory_killer_is_named() {
         return println!("not tested: no memory cgroup can be made here");
     };
     let context = project();
-    let freshq = context.freshq();
-    let mut command = Command::new("sh");
-    command.args(["-c", "echo $$ > \"$1\" && shift && exec \"$@\"", "sh"]);
-    command.arg(cgroup.0.join("cgroup.procs")).arg(freshq.get_program());
+    let members = cgroup.0.join("cgroup.procs").display().to_string();
+    let joining = ["-c", "echo $$ > \"$1\" && shift && exec \"$@\"", "sh", &members];
+    let mut command = context.freshq_through("sh", joining);
     command.args(["worker", "--url", &context.redis.url()]);
-    command.current_dir(context.project.path());
-    for (name, value) in freshq.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
     let worker = Worker::start(command);
     worker.wait_for("  ready ");
     let said = "out-of-memory killer was at work in this container (memory.max 200 MiB)";

@@ -247,17 +247,8 @@ impl Contained {
         if !made.is_ok_and(|status| status.success()) {
             return None;
         }
-        let freshq = context.freshq();
-        let mut command = Command::new("unshare");
-        command.args(NAMESPACE).arg(freshq.get_program());
+        let mut command = context.freshq_through("unshare", NAMESPACE);
         command.args(["worker", "--url", &context.redis.url()]).args(args);
-        command.current_dir(context.project.path());
-        for (name, value) in freshq.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
         let unshare = Worker::start(command);
         wait_until("unshare has forked", || children(unshare.pid()).len() == 1);
         let first = Pid::from_raw(children(unshare.pid())[0]).expect("a pid");

@@ -195,19 +195,11 @@ fn on_a_small_disk(context: &Context) -> Option<Worker> {
     if !made.is_ok_and(|made| made.status.success()) {
         return None;
     }
-    let freshq = context.freshq();
     let cache = context.cache().display().to_string();
     let script = "mount -t tmpfs -o size=8m none \"$1\" && shift && exec \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", script, "sh", &cache]).arg(freshq.get_program());
+    let prepared = ["--mount", "sh", "-c", script, "sh", &cache];
+    let mut command = context.freshq_through("unshare", prepared);
     command.args(["worker", "--url", &context.redis.url()]);
-    command.current_dir(context.project.path());
-    for (name, value) in freshq.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
     Some(Worker::start(command))
 }
 

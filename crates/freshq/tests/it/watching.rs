@@ -257,17 +257,8 @@ fn worker_in_namespace(context: &Context, script: &str) -> Option<Worker> {
             .expect("the test can do that");
         return None;
     }
-    let freshq = context.freshq();
-    let mut command = Command::new("unshare");
-    command.args(namespace).arg(freshq.get_program());
+    let mut command = context.freshq_through("unshare", namespace);
     command.args(["worker", "--url", &context.redis.url(), "--reload", "--import", "app.tasks"]);
-    command.current_dir(folder);
-    for (name, value) in freshq.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
     let worker = Worker::start(command);
     worker.wait_for("  ready ");
     Some(worker)
