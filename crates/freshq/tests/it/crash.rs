@@ -208,8 +208,12 @@ impl<'a> Fleet<'a> {
             let redis = self.context.eval("redis_pid()");
             level.retain(|pid| redis != *pid);
         }
-        for _ in 1..depth {
+        for step in 1..depth {
             let below: Vec<i32> = level.iter().copied().flat_map(children).collect();
+            if below.is_empty() && step == 1 {
+                // A base that is killed each time it begins would be started less and less often.
+                return false;
+            }
             // One that was started a moment ago has not come so far.
             level = if below.is_empty() { level } else { below };
         }

@@ -107,7 +107,10 @@ fn read_request(stream: &TcpStream) -> Option<Value> {
         }
     }
     if let Some(text) = body["exc_info"].as_str() {
-        body["exc_info"] = json!(text.trim_end().lines().last());
+        let mut lines = text.trim_end().lines();
+        // Below the line of a process that died, freshq tells more.
+        let died = text.starts_with("Work-horse terminated");
+        body["exc_info"] = json!(if died { lines.next().map(str::trim) } else { lines.last() });
     }
     headers.sort();
     Some(json!({"method": method, "path": path, "headers": headers, "body": body}))

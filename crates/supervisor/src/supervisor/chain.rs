@@ -45,7 +45,8 @@ impl Supervisor {
         });
         self.chain.base_ready(id, ready.clone());
         self.base_deaths.is_ready();
-        if !self.slots_started() {
+        // It may come so far while it is waited for at the end: then nobody would see to what slots begin.
+        if !self.slots_started() && !self.ending {
             self.start_slots(ready);
         }
         self.drive(Input::BaseReady);
