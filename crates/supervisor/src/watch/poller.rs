@@ -70,9 +70,8 @@ impl Poller {
         let (orders, ordered) = mpsc::channel();
         thread::Builder::new().name("watch-poll".to_owned()).spawn(move || {
             let mut hurried = Pace::new(interval);
-            let mut heeds = false;
             loop {
-                let pause = if heeds { hurried.interval() } else { Duration::MAX };
+                let pause = if watcher.heeds() { hurried.interval() } else { Duration::MAX };
                 let order = match ordered.recv_timeout(pause) {
                     Ok(order) => order,
                     Err(RecvTimeoutError::Disconnected) => break,
@@ -90,10 +89,7 @@ impl Poller {
                     Order::Look => tell(Told::Looked(look(&mut watcher))),
                     Order::Adopt(parts) => adopt(&mut watcher, parts),
                     Order::AlsoWatch(files) => watcher.also_watch(files),
-                    Order::Heed(files) => {
-                        heeds = files.is_some();
-                        watcher.heed(files);
-                    }
+                    Order::Heed(files) => watcher.heed(files),
                 }
             }
         })?;

@@ -41,6 +41,11 @@ impl Watcher {
         self.hurried = None;
     }
 
+    /// Whether it is known to which files hurried looks pay heed.
+    pub(super) fn heeds(&self) -> bool {
+        self.heeded.is_some()
+    }
+
     fn find_heeded(&self) -> Vec<PathBuf> {
         self.tree.files.keys().filter(|path| self.is_heeded(path)).cloned().collect()
     }
